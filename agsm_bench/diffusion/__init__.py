@@ -1,0 +1,1 @@
+"""Noise processes and classifier-free guidance, shared by training and sampling."""

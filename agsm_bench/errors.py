@@ -1,0 +1,44 @@
+"""Errors a user can act on, and the exit codes of the command line."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process returns; the numbers are a promise to scripts and CI."""
+
+    OK = 0
+    REGRESSION = 1
+    """A regression, or a check that failed."""
+    USAGE = 2
+    """The command was called wrongly."""
+    MISSING = 3
+    """Something is absent or damaged: a weight, data, an extra, a checkpoint."""
+    INTERRUPTED = 130
+
+
+class UserError(Exception):
+    """A mistake of the caller's: shown as one line with what to type next, never as a traceback.
+
+    Args:
+        message: what is wrong.
+        fix: what to type next.
+        code: the exit code, `ExitCode.USAGE` unless something is missing.
+    """
+
+    def __init__(self, message: str, fix: str, code: ExitCode = ExitCode.USAGE) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+        self.code = code
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.fix}"
+
+
+class MissingError(UserError):
+    """Something is absent or damaged (exit code 3)."""
+
+    def __init__(self, message: str, fix: str) -> None:
+        super().__init__(message, fix, ExitCode.MISSING)

@@ -1,0 +1,1 @@
+"""Tables and pages, rebuilt from result files alone. No torch here."""

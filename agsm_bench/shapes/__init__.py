@@ -1,0 +1,1 @@
+"""The embedded miniature world: scenes of coloured shapes, their captions, detector and models."""

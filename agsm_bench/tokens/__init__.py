@@ -1,0 +1,1 @@
+"""Soft text tokens: the module, attaching it to a diffusers model, its checkpoint."""
