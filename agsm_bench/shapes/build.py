@@ -1,0 +1,201 @@
+"""Builds the miniature models from scratch: `agsm-bench shapes build NAME`.
+
+The autoencoder comes first, the two backbones and the dual encoder need only it and the corpus.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from agsm_bench.shapes.architectures import (
+    TEXT_WIDTH,
+    build_mmdit,
+    build_unet,
+    build_vae,
+    text_config,
+)
+from agsm_bench.shapes.corpus import CAPTIONS_PER_SCENE, Corpus, load_corpus
+from agsm_bench.shapes.optimise import Schedule, train
+from agsm_bench.shapes.tokenizer import MAX_LENGTH, build_tokenizer
+
+BATCH = 64
+CAPTION_DROPOUT = 0.1
+"""Share of captions replaced by the empty prompt, for classifier-free guidance."""
+SCHEDULES = {
+    "shapes-vae": Schedule(steps=2500, learning_rate=2e-3, weight_decay=0.0, ema_decay=0.995),
+    "shapes-unet": Schedule(steps=7000, learning_rate=2e-3),
+    "shapes-mmdit": Schedule(steps=6000, learning_rate=2e-3),
+}
+
+
+def build(name: str, work: Path, steps: int | None = None) -> None:
+    """Trains one model in `work`, resuming what is there, and saves it below `work/NAME/model`."""
+    from dataclasses import replace
+
+    torch.manual_seed(0)
+    corpus = load_corpus(work)
+    schedule = SCHEDULES[name] if steps is None else replace(SCHEDULES[name], steps=steps)
+    folder = work / name
+    if name == "shapes-vae":
+        _build_vae(corpus, schedule, folder)
+        return
+    latents = encode_corpus(corpus, work)
+    pipeline = new_unet_pipeline(work) if name == "shapes-unet" else new_mmdit_pipeline(work)
+    loss = unet_loss if name == "shapes-unet" else mmdit_loss
+    trained = nn.ModuleDict({n: m for n, m in pipeline.components.items() if n in TRAINED})
+    ids = torch.from_numpy(corpus.caption_ids)
+    empty = torch.tensor(pipeline.tokenizer("", padding="max_length").input_ids)
+
+    def loss_of(generator: torch.Generator) -> Tensor:
+        rows = torch.randint(len(latents), (BATCH,), generator=generator)
+        which = torch.randint(CAPTIONS_PER_SCENE, (BATCH,), generator=generator)
+        text = ids[rows, which].long()
+        text[torch.rand(BATCH, generator=generator) < CAPTION_DROPOUT] = empty
+        return loss(trained, latents[rows], text, generator)
+
+    ema = train(trained, loss_of, schedule, folder)
+    for component, module in ema.items():
+        getattr(pipeline, component).load_state_dict(module.state_dict())
+    pipeline.to(torch.float16).save_pretrained(folder / "model")
+
+
+TRAINED = ("unet", "transformer", "text_encoder", "text_encoder_2")
+
+
+def unet_loss(models: nn.ModuleDict, latents: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
+    """Eps prediction on SD's schedule; more of the noisy steps, where the text decides what there is."""
+    uniform = torch.randint(1000, (len(latents),), generator=generator)
+    noisy = torch.randint(400, 1000, (len(latents),), generator=generator)
+    t = torch.where(torch.rand(len(latents), generator=generator) < 0.5, uniform, noisy)
+    alpha_bar = _alphas_cumprod()[t].view(-1, 1, 1, 1)
+    noise = torch.randn(latents.shape, generator=generator)
+    noised = alpha_bar.sqrt() * latents + (1 - alpha_bar).sqrt() * noise
+    context = models["text_encoder"](ids).last_hidden_state
+    error = models["unet"](noised, t, context).sample - noise
+    # An error in eps costs 1 / alpha_bar as much in x0: half of that, in the exponent, is a compromise.
+    return (error.square() * alpha_bar.clamp(min=0.05).rsqrt()).mean()
+
+
+def mmdit_loss(models: nn.ModuleDict, latents: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
+    """Flow matching: v = noise - latents at sigma ~ logit-normal, one in five uniform."""
+    rows = len(latents)
+    normal = torch.sigmoid(0.6 + torch.randn(rows, generator=generator))
+    uniform = torch.rand(rows, generator=generator)
+    sigma = torch.where(torch.rand(rows, generator=generator) < 0.2, uniform, normal).view(-1, 1, 1, 1)
+    noise = torch.randn(latents.shape, generator=generator)
+    noised = (1 - sigma) * latents + sigma * noise
+    context, pooled = encode_two(models["text_encoder"], models["text_encoder_2"], ids)
+    velocity = models["transformer"](noised, context, pooled, sigma.flatten() * 1000).sample
+    return (velocity - (noise - latents)).square().mean()
+
+
+def encode_two(first: nn.Module, second: nn.Module, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """SD3's text condition: penultimate states side by side, and the pooled projections."""
+    outputs = [encoder(ids, output_hidden_states=True) for encoder in (first, second)]
+    context = torch.cat([out.hidden_states[-2] for out in outputs], dim=-1)
+    return context, torch.cat([out.text_embeds for out in outputs], dim=-1)
+
+
+def _alphas_cumprod() -> Tensor:
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    return torch.cumprod(1 - betas, 0)
+
+
+def new_unet_pipeline(work: Path) -> Any:
+    """An untrained Stable Diffusion pipeline around the trained autoencoder."""
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
+    from transformers import CLIPTextModel
+
+    tokenizer = build_tokenizer()
+    return StableDiffusionPipeline(
+        vae=AutoencoderKL.from_pretrained(work / "shapes-vae" / "model", dtype=torch.float32),
+        text_encoder=CLIPTextModel(text_config(tokenizer, TEXT_WIDTH, layers=3)),
+        tokenizer=tokenizer,
+        unet=build_unet(),
+        scheduler=DDIMScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
+            clip_sample=False, set_alpha_to_one=False, steps_offset=1,
+        ),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )  # fmt: skip
+
+
+def new_mmdit_pipeline(work: Path) -> Any:
+    """An untrained Stable Diffusion 3 pipeline (two CLIP encoders, no T5) around the trained autoencoder."""
+    from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline
+    from transformers import CLIPTextModelWithProjection
+
+    tokenizer = build_tokenizer()
+    return StableDiffusion3Pipeline(
+        vae=AutoencoderKL.from_pretrained(work / "shapes-vae" / "model", dtype=torch.float32),
+        text_encoder=CLIPTextModelWithProjection(text_config(tokenizer, TEXT_WIDTH, layers=3)),
+        tokenizer=tokenizer,
+        text_encoder_2=CLIPTextModelWithProjection(text_config(tokenizer, TEXT_WIDTH // 2, layers=2)),
+        tokenizer_2=tokenizer,
+        text_encoder_3=None,
+        tokenizer_3=None,
+        transformer=build_mmdit(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=2.0),
+    )
+
+
+def _build_vae(corpus: Corpus, schedule: Schedule, folder: Path) -> None:
+    vae = build_vae()
+    images = torch.from_numpy(corpus.images)
+
+    def loss_of(generator: torch.Generator) -> Tensor:
+        rows = torch.randint(len(images), (BATCH,), generator=generator)
+        pixels = _pixels(images[rows])
+        posterior = vae.encode(pixels).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=generator)
+        decoded = vae.decode(posterior.mean + posterior.std * noise).sample
+        error = decoded - pixels
+        return error.abs().mean() + error.square().mean() + 1e-4 * posterior.kl().mean() / 36
+
+    ema = train(vae, loss_of, schedule, folder)
+    normalise_latents(ema, _pixels(images[:4096]))
+    ema.register_to_config(scaling_factor=1.0, shift_factor=0.0)
+    ema.to(torch.float16).save_pretrained(folder / "model")
+
+
+@torch.no_grad()
+def normalise_latents(vae: Any, pixels: Tensor) -> None:
+    """Folds the mean and deviation of each latent channel into the two 1 x 1 convolutions.
+
+    Then the latents are standardised with scaling factor 1 and no shift, which every pipeline class reads alike.
+    """
+    latents = torch.cat([vae.encode(part).latent_dist.mean for part in pixels.split(256)])
+    mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+    channels = len(mean)
+    before, after = vae.quant_conv, vae.post_quant_conv
+    after.bias += (after.weight.flatten(1) * mean).sum(1)
+    after.weight *= std.view(1, -1, 1, 1)
+    before.bias[:channels] = (before.bias[:channels] - mean) / std
+    before.weight[:channels] /= std.view(-1, 1, 1, 1)
+    before.bias[channels:] -= 2 * std.log()
+
+
+def encode_corpus(corpus: Corpus, work: Path) -> Tensor:
+    """The corpus' latents, [n, 8, 6, 6], computed once and kept."""
+    from diffusers import AutoencoderKL
+
+    path = work / f"latents-{len(corpus.images)}.npy"
+    if not path.exists():
+        vae = AutoencoderKL.from_pretrained(work / "shapes-vae" / "model", dtype=torch.float32)
+        with torch.no_grad():
+            parts = torch.from_numpy(corpus.images).split(256)
+            latents = torch.cat([vae.encode(_pixels(part)).latent_dist.mean for part in parts])
+        np.save(path, latents.numpy())
+    return torch.from_numpy(np.load(path))
+
+
+def _pixels(images: Tensor) -> Tensor:
+    """uint8 [n, h, w, 3] to float [n, 3, h, w] in [-1, 1]."""
+    return images.permute(0, 3, 1, 2).float().div(127.5).sub(1)
