@@ -1,11 +1,25 @@
-"""Means with honest intervals. NumPy only, so that reports stay fast."""
+"""Means with honest intervals. NumPy only, so that reports stay fast.
+
+The percentile bootstrap over whole clusters (Efron and Tibshirani 1993, chapters 8 and 13): the images of
+one prompt are not independent, so prompts are drawn, never images. Every function is deterministic in its
+seed and does not depend on the order of its inputs. Two limits to know: with few clusters (under 20 or so)
+the interval is too narrow, and values that are all equal give an interval of no width.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Labels = Sequence[str] | Sequence[int]
+Floats = NDArray[np.float64]
+
+_BLOCK = 2**20
+"""Cluster draws held in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -14,8 +28,119 @@ class Interval:
 
     value: float
     low: float
+    """The lower end; nan, like `high`, where a single cluster leaves the spread unknown."""
     high: float
     n: int
     """Number of values."""
     clusters: int
     """Number of independent groups that were resampled (prompts, for GenEval)."""
+    unscored: int = 0
+    """Values that were expected but could not be scored; they are in neither the mean nor `n`."""
+
+
+@dataclass(frozen=True)
+class _Totals:
+    """The sum and the number of the values of each cluster: all that a mean over resampled clusters needs."""
+
+    sums: Floats
+    counts: Floats
+
+    def mean(self) -> float:
+        return float(self.sums.sum() / self.counts.sum())
+
+    def resampled_means(self, rng: np.random.Generator, resamples: int) -> Floats:
+        clusters = len(self.sums)
+        rows = max(1, _BLOCK // clusters)
+        blocks = []
+        for start in range(0, resamples, rows):
+            drawn = rng.integers(clusters, size=(min(rows, resamples - start), clusters))
+            blocks.append(self.sums[drawn].sum(axis=1) / self.counts[drawn].sum(axis=1))
+        return np.concatenate(blocks)
+
+
+def bootstrap_mean(
+    values: ArrayLike,
+    clusters: Labels | None = None,
+    *,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """The mean of the pooled values; whole clusters are resampled (without labels, each value is its own)."""
+    pooled = [0] * np.size(values)
+    return bootstrap_macro_mean(values, clusters, pooled, resamples=resamples, level=level, seed=seed)
+
+
+def bootstrap_macro_mean(
+    values: ArrayLike,
+    clusters: Labels | None,
+    groups: Labels,
+    *,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """The unweighted mean over groups of the group means; clusters are resampled within each group.
+
+    GenEval's overall score with its six tags as groups (evaluation/summary_scores.py). A cluster label that
+    occurs in two groups names two clusters.
+    """
+    if resamples < 1 or not 0 < level < 1:
+        raise ValueError(f"need resamples >= 1 and 0 < level < 1, not {resamples} and {level}")
+    totals = _totals_by_group(_checked(values), clusters, groups)
+    value = float(np.mean([group.mean() for group in totals]))
+    low = high = math.nan
+    if all(len(group.sums) > 1 for group in totals):
+        rng = np.random.default_rng(seed)
+        means = np.mean([group.resampled_means(rng, resamples) for group in totals], axis=0)
+        low, high = map(float, np.quantile(means, [(1 - level) / 2, (1 + level) / 2]))
+    return Interval(value, low, high, n=np.size(values), clusters=sum(len(group.sums) for group in totals))
+
+
+def paired_difference(
+    a: ArrayLike,
+    b: ArrayLike,
+    clusters: Labels | None = None,
+    groups: Labels | None = None,
+    *,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """The mean of `a` minus that of `b` on the same samples in the same order, macro-averaged over groups.
+
+    Both share each draw of clusters, so this equals the interval of the mean of `a - b`.
+    """
+    first, second = _checked(a), _checked(b)
+    if first.shape != second.shape:
+        raise ValueError(f"paired values must be of the same samples: {first.size} against {second.size}")
+    pooled = [0] * first.size if groups is None else groups
+    return bootstrap_macro_mean(first - second, clusters, pooled, resamples=resamples, level=level, seed=seed)
+
+
+def _checked(values: ArrayLike) -> Floats:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"need a non-empty list of values, not one of shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError("values must be finite: leave unscored samples out and count them")
+    return array
+
+
+def _totals_by_group(values: Floats, clusters: Labels | None, groups: Labels) -> list[_Totals]:
+    tags = np.asarray(groups)
+    labels = None if clusters is None else np.asarray(clusters)
+    for given in (tags, labels):
+        if given is not None and given.shape != values.shape:
+            raise ValueError(f"need one label a value: {values.size} values, {given.size} labels")
+    members = [tags == tag for tag in np.unique(tags)]
+    return [_totals(values[own], None if labels is None else labels[own]) for own in members]
+
+
+def _totals(values: Floats, labels: NDArray[np.generic] | None) -> _Totals:
+    """Clusters and their values are sorted first: not even a rounding hangs on the order of the input."""
+    if labels is None:
+        return _Totals(np.sort(values), np.ones(values.size))
+    order = np.lexsort((values, labels))
+    _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
+    return _Totals(np.add.reduceat(values[order], starts), counts.astype(np.float64))
