@@ -1,0 +1,300 @@
+"""A joined table as text: rich for the terminal, Markdown, CSV and JSON.
+
+Published and measured values never share a column. People read measured values with two decimals; CSV and
+JSON keep every digit.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from agsm_bench.report.tables import Cell, Column, JoinedSection, JoinedTable, Measured, MeasuredRow, Section
+
+if TYPE_CHECKING:
+    from rich.console import Group, RenderableType
+    from rich.table import Table
+
+ARROWS = {"up": " ↑", "down": " ↓", None: ""}
+NOTHING = "-"
+CSV_FIELDS = (
+    *("table", "section", "row", "label", "group", "column", "direction", "published", "mark"),
+    *("domain", "backbone", "trainer", "metric"),
+    *("measured", "low", "high", "interval", "runs", "n", "clusters"),
+)
+
+
+def to_rich(joined: JoinedTable, width: int) -> Group:
+    """What to print on a terminal `width` columns wide."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
+    blocks: list[RenderableType] = [Text(f"Table {joined.paper.number}. {joined.paper.caption}", "bold"), ""]
+    for section in joined.sections:
+        blocks.append(_rich_published(section.published))
+        if section.measured:
+            blocks += _rich_measured(section.measured, width)
+        blocks += [Padding(Text(s, "dim"), (0, 0, 0, 1)) for s in _section_notes(section, joined.domain)]
+        # no wrapping: a command broken over lines cannot be pasted
+        blocks += [Text(f"   {line}", "cyan", no_wrap=True, overflow="ignore") for line in _to_fill(section)]
+        blocks.append("")
+    blocks += [Padding(Text(f"Note: {note}", "dim"), (0, 0, 0, 1)) for note in joined.paper.notes]
+    return Group(*blocks)
+
+
+def to_markdown(joined: JoinedTable) -> str:
+    """GitHub's Markdown."""
+    lines = [f"**Table {joined.paper.number}.** {joined.paper.caption}"]
+    for section in joined.sections:
+        lines += ["", f"### {_published_title(section.published)}", "", *_md_published(section.published)]
+        if section.measured:
+            lines += ["", f"### Measured on {joined.domain}", "", *_md_measured(section.measured)]
+        lines += ["", *(f"- {note}" for note in _section_notes(section, joined.domain))]
+        if commands := _to_fill(section):
+            lines += ["", "```", *commands, "```"]
+    if joined.paper.notes:
+        lines += ["", "Notes on the print:", "", *(f"- {note}" for note in joined.paper.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def to_csv(joined: JoinedTable) -> str:
+    """One line per cell; a field is empty where nothing is published or measured."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, CSV_FIELDS, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    for section in joined.sections:
+        for record in _records(section):
+            writer.writerow({"table": joined.paper.number, "section": section.published.key, **record})
+    return out.getvalue()
+
+
+def to_json(joined: JoinedTable) -> str:
+    """Every value, published (strings as printed) and measured (numbers) apart."""
+    data = {
+        "schema": 1,
+        "table": joined.paper.number,
+        "caption": joined.paper.caption,
+        "domain": joined.domain,
+        "sections": [
+            {
+                "published": asdict(section.published),
+                "measured": _measured_json(section.measured) if section.measured else None,
+                "footnotes": _section_notes(section, joined.domain),
+            }
+            for section in joined.sections
+        ],
+        "notes": joined.paper.notes,
+    }
+    return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
+
+
+def _measured_json(measured: Measured) -> dict[str, Any]:
+    rows = [
+        {
+            "key": row.key,
+            "in_paper": row.paper is not None,
+            "backbone": row.backbone,
+            "trainer": row.trainer,
+            "runs": [{"name": run.folder.name, "identity": run.identity} for run in row.runs],
+            "cells": {key: asdict(cell) for key, cell in row.cells.items()},
+            "command": _command(measured, row),
+        }
+        for row in measured.rows
+    ]
+    left_out = [{"name": run.folder.name, "reason": reason} for run, reason in measured.left_out]
+    columns = [asdict(column) for column in measured.columns]
+    return {"domain": measured.domain, "columns": columns, "rows": rows, "left_out": left_out}
+
+
+def _records(section: JoinedSection) -> Iterator[dict[str, Any]]:
+    published, measured = section.published, section.measured
+    filled = {row.key: row for row in measured.rows} if measured else {}
+    columns = {c.key: c for c in (*published.columns, *(measured.columns if measured else ()))}
+    printed = {row.key: row for row in published.rows}
+    for key in [*printed, *(key for key in filled if key not in printed)]:
+        row, ours = printed.get(key), filled.get(key)
+        for column in columns.values():
+            record: dict[str, Any] = {"row": key, "column": column.key, "direction": column.direction}
+            if row:
+                record |= {"label": row.label, "group": row.group, "mark": row.marks.get(column.key, "")}
+                record["published"] = row.values.get(column.key, "")
+            if ours and measured and column.metric:
+                record |= {"domain": measured.domain, "backbone": ours.backbone, "trainer": ours.trainer}
+                record["metric"] = column.metric
+                if cell := ours.cells.get(column.key):
+                    record |= {"measured": cell.value, **asdict(cell)}
+            yield record
+
+
+def _section_notes(section: JoinedSection, domain: str) -> list[str]:
+    measured = section.measured
+    if measured is None:
+        metrics = any(column.direction for column in section.published.columns)
+        return [f"Nothing of this section is measured on {domain} yet."] if metrics else []
+    notes = [
+        f"Published: the paper's numbers, on photos. Measured on {domain}: our runs. "
+        "Compare the differences between rows, not the values."
+    ]
+    for backbone, rows in _by_backbone(measured):
+        groups = ", ".join(dict.fromkeys(row.paper.group for row in rows if row.paper))
+        place = f"stands for the paper's {groups}" if groups else "is not in the paper"
+        notes += [f"{backbone} {place}.", *_mixed_sampling(backbone, rows)]
+    if any(row.cells for row in measured.rows):
+        notes.append(
+            "low–high: the 95% bootstrap interval, where one run fills the row; low~high: the minimum and "
+            "maximum over the runs, where several do and the value is their mean. n: images of a run."
+        )
+    used = [run for row in measured.rows for run in row.runs]
+    notes += [f"{run.folder.name}: {run.unscored} images unscored." for run in used if run.unscored]
+    if measured.left_out:
+        names = ", ".join(f"{run.folder.name} ({reason})" for run, reason in measured.left_out)
+        notes.append(f"Runs left out, {len(measured.left_out)}: {names}.")
+    return notes + ["Not measured yet; to fill it:"] * bool(_to_fill(section))
+
+
+def _mixed_sampling(backbone: str, rows: Sequence[MeasuredRow]) -> list[str]:
+    used = [row.runs[0].sampling for row in rows if row.runs]
+    differ = sorted({key for s in used for key in (*s, *used[0]) if s.get(key) != used[0].get(key)})
+    return [f"Not comparable: the rows of {backbone} differ in {', '.join(differ)}."] if differ else []
+
+
+def _to_fill(section: JoinedSection) -> list[str]:
+    measured = section.measured
+    return [_command(measured, row) for row in measured.rows if not row.cells] if measured else []
+
+
+def _command(measured: Measured, row: MeasuredRow) -> str:
+    evaluate = f"agsm-bench eval {measured.benchmark} --backbone {row.backbone}"
+    if row.trainer is None:
+        return evaluate
+    out = f"runs/{row.trainer}-{row.backbone.removeprefix(measured.domain + '-')}"
+    train = f"agsm-bench train {row.trainer} --backbone {row.backbone} --out {out}"
+    return f"{train} && {evaluate} --tokens {out}"
+
+
+def _by_backbone(measured: Measured) -> list[tuple[str, list[MeasuredRow]]]:
+    return [(name, list(rows)) for name, rows in groupby(measured.rows, key=lambda row: row.backbone)]
+
+
+def _published_title(section: Section) -> str:
+    groups = {row.group for row in section.rows}
+    return f"{section.title}, published" + (f" ({groups.pop()})" if len(groups) == 1 else "")
+
+
+def _shows_groups(section: Section) -> bool:
+    groups = {row.group for row in section.rows}
+    return len(groups) > 1 and any(row.group != row.label for row in section.rows)
+
+
+def _heading(column: Column) -> str:
+    return column.label + ARROWS[column.direction]
+
+
+def _cell_lines(cell: Cell | None) -> list[str]:
+    if cell is None:
+        return [NOTHING]
+    return [f"{cell.value:.2f}", f"{cell.low:.2f}{'~' if cell.interval == 'range' else '–'}{cell.high:.2f}"]
+
+
+def _row_name(row: MeasuredRow) -> list[str]:
+    return [row.trainer or "no tokens"] + ([f"for {row.paper.label}"] if row.paper else [])
+
+
+def _row_runs(row: MeasuredRow) -> list[str]:
+    if not row.cells:
+        return [NOTHING]
+    return [f"{len(row.runs)} run" + "s" * (len(row.runs) > 1), f"n {max(c.n for c in row.cells.values())}"]
+
+
+def _md_published(section: Section) -> list[str]:
+    grouped = _shows_groups(section)
+    head = ["Backbone"] * grouped + [section.row_header, *map(_heading, section.columns)]
+    body = []
+    for row in section.rows:
+        label = row.label + (f" ({row.cite})" if row.cite else "")
+        values = [f"<u>{v}</u>" if k in row.marks else v for k, v in row.values.items()]
+        body.append([row.group] * grouped + [label, *values])
+    return _md_table(head, body, left=1 + grouped)
+
+
+def _md_measured(measured: Measured) -> list[str]:
+    columns = [f"{_heading(c)} (measured on {measured.domain})" for c in measured.columns]
+    body = []
+    for row in measured.rows:
+        cells = [row.cells.get(column.key) for column in measured.columns]
+        lines = [_row_name(row), _row_runs(row), *map(_cell_lines, cells)]
+        body.append([row.backbone, *(" ".join([first, *(f"({s})" for s in more)]) for first, *more in lines)])
+    return _md_table(["Backbone", "Tokens", "Runs", *columns], body, left=3)
+
+
+def _md_table(head: list[str], body: list[list[str]], left: int) -> list[str]:
+    rule = [":--" if i < left else "--:" for i in range(len(head))]
+    return ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in [head, rule, *body]]
+
+
+def _rich_published(section: Section) -> Table:
+    from rich.text import Text
+
+    grouped = _shows_groups(section)
+    table = _rich_table(_published_title(section))
+    for name in [""] * grouped + [section.row_header]:
+        table.add_column(name, overflow="fold")
+    for column in section.columns:
+        # the space lets a narrow terminal break the heading there
+        head = f"{column.label.replace('/', '/ ')}\n{ARROWS[column.direction].strip()}".rstrip()
+        table.add_column(head, justify="right" if column.direction else "left", overflow="fold")
+    for group, rows in groupby(section.rows, key=lambda row: row.group):
+        for i, row in enumerate(rows):
+            values = [Text(v, "underline" if k in row.marks else "") for k, v in row.values.items()]
+            table.add_row(*[Text("" if i else group)] * grouped, Text(row.label), *values)
+        table.add_section()
+    return table
+
+
+def _rich_measured(measured: Measured, width: int) -> Iterator[Table]:
+    """Cut into several tables where the columns do not fit the width."""
+    title = f"Measured on {measured.domain}"
+    for columns in _fitting(measured.columns, width - 26):
+        table = _rich_table(title)
+        table.add_column("Tokens", no_wrap=True)
+        table.add_column("Runs", no_wrap=True)
+        for column in columns:
+            arrow = ARROWS[column.direction].strip()
+            table.add_column(f"{column.label}\n{arrow} {measured.domain}", justify="right", min_width=9)
+        for backbone, rows in _by_backbone(measured):
+            table.add_row(backbone, style="bold")
+            for row in rows:
+                cells = [_cell_lines(row.cells.get(column.key)) for column in columns]
+                table.add_row(*("\n".join(lines) for lines in (_row_name(row), _row_runs(row), *cells)))
+            table.add_section()
+        yield table
+        title = f"Measured on {measured.domain}, continued"
+
+
+def _fitting(columns: Sequence[Column], width: int) -> list[list[Column]]:
+    """The columns in order, in groups no wider than `width`."""
+    groups: list[list[Column]] = [[]]
+    left = width
+    for column in columns:
+        needed = 2 + max(9, *map(len, column.label.split()))
+        if needed > left and groups[-1]:
+            groups.append([])
+            left = width
+        groups[-1].append(column)
+        left -= needed
+    return groups
+
+
+def _rich_table(title: str) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title=title, title_style="bold", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.collapse_padding = True
+    return table
