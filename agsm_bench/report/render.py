@@ -279,8 +279,7 @@ def _rich_measured(measured: Measured, width: int) -> Iterator[Table]:
 
 def _fitting(columns: Sequence[Column], width: int) -> list[list[Column]]:
     """The columns in order, in groups no wider than `width`."""
-    groups: list[list[Column]] = [[]]
-    left = width
+    groups, left = [list[Column]()], width
     for column in columns:
         needed = 2 + max(9, *map(len, column.label.split()))
         if needed > left and groups[-1]:
