@@ -103,6 +103,7 @@ class _Templates:
     maps: np.ndarray
     """[n, WINDOW * WINDOW] coverage."""
     areas: np.ndarray
+    """Ascending, so that templates of a like area are one slice."""
     labels: list[tuple[str, float]]
     """Shape and size of each map."""
     offsets: np.ndarray
@@ -118,12 +119,13 @@ def _best_template(blob: np.ndarray) -> _Match:
     corner = np.floor(center - WINDOW / 2 + 0.5).astype(int)
     window = _crop(blob, corner).ravel()
     outside = total - window.sum()
-    likely = np.flatnonzero(np.abs(bank.areas - total) < 0.35 * total + 4)
-    if not len(likely):
+    slack = 0.35 * total + 4
+    likely = slice(*np.searchsorted(bank.areas, (total - slack, total + slack)))
+    if likely.start == likely.stop:
         return _Match(SHAPES[0], 0, 0, 1, 0)
     both = np.minimum(bank.maps[likely], window).sum(1)
     iou = both / (bank.areas[likely] + window.sum() - both + outside)
-    best = int(likely[iou.argmax()])
+    best = int(likely.start + iou.argmax())
     shape, size = bank.labels[best]
     x, y = corner + bank.offsets[best]
     return _Match(shape, float(x), float(y), size, float(iou.max()))
@@ -149,4 +151,6 @@ def _templates() -> _Templates:
                     labels.append((shape, float(size)))
                     offsets.append((x, y))
     stacked = np.stack(maps)
-    return _Templates(stacked, stacked.sum(1), labels, np.array(offsets))
+    areas = stacked.sum(1)
+    order = areas.argsort(kind="stable")
+    return _Templates(stacked[order], areas[order], [labels[i] for i in order], np.array(offsets)[order])

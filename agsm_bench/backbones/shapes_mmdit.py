@@ -1,0 +1,42 @@
+"""Miniature of SD3: flow matching, joint attention; 24 x 24 pictures of coloured shapes, ships in the package."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from agsm_bench.contracts import Backbone, Sampling, TrainingDefaults
+from agsm_bench.shapes.pairs import ShapesPairs
+from agsm_bench.shapes.shipped import weights_folder
+from agsm_bench.tokens.header import TokensConfig
+
+if TYPE_CHECKING:
+    from agsm_bench.diffusion.denoiser import Denoiser
+
+NAME = "shapes-mmdit"
+
+
+def load() -> Denoiser:
+    """The pipeline from the package, in float32 on the CPU."""
+    import torch
+    from diffusers import StableDiffusion3Pipeline
+
+    from agsm_bench.diffusion.denoiser import MMDiTDenoiser
+
+    pipe = StableDiffusion3Pipeline.from_pretrained(weights_folder(NAME), dtype=torch.float32)
+    return MMDiTDenoiser(pipe, t5_length=0)
+
+
+BACKBONE = Backbone(
+    name=NAME,
+    domain="shapes",
+    tokens=TokensConfig(backbone=NAME, placement="mmdit", dim=128, layers=3),
+    sampling=Sampling(size=24, steps=16, guidance_scale=3.0),
+    training=TrainingDefaults(
+        steps=1000, gamma_negative=0.1, denoising_weight=0.0, ema_decay=0.99, validate_every=100
+    ),
+    token_init="normal",
+    weights=partial(weights_folder, NAME),
+    load=load,
+    training_data=ShapesPairs,
+)

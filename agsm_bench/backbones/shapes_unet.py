@@ -1,0 +1,42 @@
+"""Miniature of SD1.5: eps prediction, cross attention; 24 x 24 pictures of coloured shapes, ships in the package."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from agsm_bench.contracts import Backbone, Sampling, TrainingDefaults
+from agsm_bench.shapes.pairs import ShapesPairs
+from agsm_bench.shapes.shipped import weights_folder
+from agsm_bench.tokens.header import TokensConfig
+
+if TYPE_CHECKING:
+    from agsm_bench.diffusion.denoiser import Denoiser
+
+NAME = "shapes-unet"
+
+
+def load() -> Denoiser:
+    """The pipeline from the package, in float32 on the CPU."""
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    from agsm_bench.diffusion.denoiser import UNetDenoiser
+
+    pipe = StableDiffusionPipeline.from_pretrained(weights_folder(NAME), dtype=torch.float32)
+    return UNetDenoiser(pipe)
+
+
+BACKBONE = Backbone(
+    name=NAME,
+    domain="shapes",
+    tokens=TokensConfig(backbone=NAME, placement="unet", dim=128),
+    sampling=Sampling(size=24, steps=20, guidance_scale=3.0),
+    training=TrainingDefaults(
+        steps=1000, gamma_negative=1.0, denoising_weight=10.0, ema_decay=0.99, validate_every=100
+    ),
+    token_init="empty",
+    weights=partial(weights_folder, NAME),
+    load=load,
+    training_data=ShapesPairs,
+)

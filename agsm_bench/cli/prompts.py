@@ -1,0 +1,20 @@
+"""`agsm-bench prompts`: a benchmark's prompts as JSONL."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Literal
+
+import typer
+
+from agsm_bench import plugins
+
+
+def prompts(
+    benchmark: Annotated[str, typer.Argument(help="Name of the benchmark, e.g. geneval.")],
+    domain: Annotated[Literal["shapes", "photo"], typer.Option(help="Which world's prompts.")] = "shapes",
+) -> None:
+    """Print a benchmark's prompts, one JSON object a line (GenEval photo: upstream's file, byte for byte)."""
+    for prompt in plugins.load("benchmarks", benchmark).prompts(domain):
+        sys.stdout.write(json.dumps(dict(prompt.requirement)) + "\n")

@@ -1,0 +1,73 @@
+"""`agsm-bench train TRAINER`: one subcommand a trainer, with a flag for each of its options."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agsm_bench import plugins
+from agsm_bench.cli.options import pick, with_flags
+from agsm_bench.contracts import Backbone, Trainer, check_options
+from agsm_bench.errors import MissingError, UserError
+from agsm_bench.training.config import TrainingOptions, fill, resolve
+
+
+class TrainerGroup(typer.core.TyperGroup):
+    """A command for every trainer that `agsm-bench list trainers` shows, made when it is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return plugins.names("trainers")
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.list_commands(ctx):
+            plugins.load("trainers", cmd_name)
+        help = plugins.description("trainers", cmd_name)
+        try:
+            trainer: Trainer = plugins.load("trainers", cmd_name)
+        except MissingError:
+            if ctx.resilient_parsing:
+                return None
+            raise
+        app = typer.Typer(add_completion=False)
+        run = partial(_train, cmd_name, trainer)
+        run.__doc__ = help  # type: ignore[attr-defined]
+        app.command(cmd_name, help=help)(with_flags(run, TrainingOptions, trainer.options))
+        return typer.main.get_command(app)
+
+
+train = typer.Typer(cls=TrainerGroup, help="Train soft tokens on a frozen backbone.", no_args_is_help=True)
+
+
+@train.callback()
+def _group() -> None:
+    """Train soft tokens on a frozen backbone.
+
+    \b
+    agsm-bench train agsm --backbone shapes-mmdit --out runs/agsm
+    agsm-bench train softrepa --backbone shapes-unet --steps 500 --seed 1 --out runs/softrepa-1
+    """
+
+
+def _train(
+    trainer_name: str,
+    trainer: Trainer,
+    backbone: Annotated[str, typer.Option(help="Backbone, see `agsm-bench list backbones`.")] = "shapes-mmdit",
+    out: Annotated[Path | None, typer.Option(help="Run folder; resumes what is in it. [default: runs/TRAINER-BACKBONE-SEED]")] = None,
+    **flags: Any,
+) -> None:
+    """Train."""
+    from agsm_bench.run_training import run_training
+
+    options, own = pick(TrainingOptions, flags), pick(trainer.options, flags)
+    check_options(options)
+    check_options(own)
+    chosen: Backbone = plugins.load("backbones", backbone)
+    folder = out or Path("runs") / f"{trainer_name}-{backbone}-{options.seed}"
+    own = fill(own, vars(chosen.training) if hasattr(chosen.training, "__dict__") else {})
+    run_training(trainer_name, trainer, chosen, resolve(options, chosen), own, folder)
+
+
+_ = UserError

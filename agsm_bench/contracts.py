@@ -1,0 +1,136 @@
+"""What a plugin file exposes. Nothing here imports torch: `--help` and `list` read plugins through these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from agsm_bench.types import Detection, Domain, Prompt, Score
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from agsm_bench.diffusion.denoiser import Denoiser
+    from agsm_bench.stats import Interval
+    from agsm_bench.tokens.header import TokensConfig
+
+
+def option(default: Any, help: str, **limits: float) -> Any:
+    """A field of an options dataclass: its default, its line in `--help`, and its bounds `min` and `max`."""
+    return field(default=default, metadata={"help": help, **limits})
+
+
+Objective = Callable[["Tensor", "Tensor | None", "Tensor", Any], "tuple[Tensor, dict[str, float]]"]
+"""(predictions [B, B, ...], EMA predictions of the same shape or None, targets [B, ...], options) -> (loss, diagnostics).
+
+Row i is the image, column j the caption; the diagonal holds the matched pairs.
+"""
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """TRAINER of a file in `trainers/`."""
+
+    options: type
+    """Frozen dataclass of the objective's own options, each field made by `option`."""
+    objective: Objective
+    polarities: Literal[1, 2]
+    """2: psi+ on matched and psi- on mismatched pairs. 1: one set of tokens on all."""
+    uses_ema: bool
+    """Whether the objective reads the EMA tokens' predictions."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the paper samples from a backbone (method.md, Sampling)."""
+
+    size: int
+    """Side of the image in pixels."""
+    steps: int
+    guidance_scale: float
+
+
+@dataclass(frozen=True)
+class TrainingDefaults:
+    """Per-backbone values of the training options (paper Table 11)."""
+
+    steps: int
+    gamma_negative: float
+    denoising_weight: float
+    """SoftREPA's weight of the plain denoising error (released: SD3 0, SD1.5 and SDXL 10)."""
+    learning_rate: float = 1e-3
+    ema_decay: float = 0.9999
+    validate_every: int = 1000
+
+
+class TrainingData(Protocol):
+    """Image and caption pairs by index, so that a resumed run sees what an unbroken one would."""
+
+    def item(self, index: int) -> tuple[np.ndarray, str]:
+        """uint8 picture [h, w, 3] and a caption."""
+        ...
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """BACKBONE of a file in `agsm_bench/backbones/`."""
+
+    name: str
+    domain: Domain
+    tokens: TokensConfig
+    """The paper's soft tokens for it; flags change single fields."""
+    sampling: Sampling
+    training: TrainingDefaults
+    token_init: Literal["empty", "normal"]
+    """`empty`: the BOS embedding of the empty prompt (SD1.5); `normal`: N(0, 0.02)."""
+    weights: Callable[[], Path]
+    """The folder with the weights; raises MissingError with the command that gets them."""
+    load: Callable[[], Denoiser]
+    training_data: Callable[[int, bool], TrainingData]
+    """(seed, held out) -> the pairs that tokens are trained on, or the held-out ones for validation."""
+
+
+class Benchmark(Protocol):
+    """BENCHMARK of a file in `benchmarks/`."""
+
+    name: str
+    images_per_prompt: int
+
+    def prompts(self, domain: Domain) -> list[Prompt]:
+        """All prompts, in the benchmark's order."""
+        ...
+
+    def score_sample(self, prompt: Prompt, sample_id: str, detections: Sequence[Detection]) -> list[Score]:
+        """Every metric of one image."""
+        ...
+
+    def summarise(
+        self, scores: Iterable[tuple[Prompt, str, Mapping[str, float | None]]]
+    ) -> dict[str, Interval]:
+        """Means with intervals, by metric."""
+        ...
+
+
+def check_options(options: Any) -> None:
+    """Raises UserError for the first field outside the bounds that its `option` states."""
+    from agsm_bench.errors import UserError
+
+    for item in fields(options):
+        value, limits = getattr(options, item.name), item.metadata
+        flag = "--" + item.name.replace("_", "-")
+        if value is None or isinstance(value, bool | str):
+            continue
+        if value != value or value in (float("inf"), float("-inf")):
+            raise UserError(f"{flag} is {value}.", "Use a finite number.")
+        for bound, wrong in (("min", lambda v, b: v < b), ("max", lambda v, b: v > b)):
+            if bound in limits and wrong(value, limits[bound]):
+                word = "at least" if bound == "min" else "at most"
+                raise UserError(f"{flag} is {value}.", f"Use {word} {limits[bound]:g}.")
+
+
+def default_of(item: Any) -> Any:
+    """A dataclass field's default, None where it has none."""
+    return None if item.default is MISSING else item.default

@@ -1,0 +1,150 @@
+"""A loaded backbone: one small interface over stock diffusers pipelines of the two families."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from agsm_bench.diffusion.processes import DDPM, Flow, NoiseProcess
+
+
+@dataclass(frozen=True)
+class TextCondition:
+    """Encoded prompts."""
+
+    context: Tensor
+    """[rows, text tokens, width]: what the network attends to."""
+    pooled: Tensor | None = None
+    """[rows, width], SD3's family only."""
+
+    def rows(self, index: Tensor) -> TextCondition:
+        """The condition of some rows, in the order of `index`."""
+        return TextCondition(self.context[index], None if self.pooled is None else self.pooled[index])
+
+
+class Denoiser(ABC):
+    """A pipeline, its frozen network and its noise process."""
+
+    process: NoiseProcess
+
+    def __init__(self, pipe: Any) -> None:
+        self.pipe = pipe
+        for module in pipe.components.values():
+            if isinstance(module, nn.Module):
+                module.requires_grad_(False).eval()
+
+    @property
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """The UNet or transformer."""
+
+    @abstractmethod
+    def encode_text(self, prompts: Sequence[str]) -> TextCondition:
+        """The text condition of each prompt."""
+
+    @abstractmethod
+    def predict(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
+        """The network's prediction for noised latents [rows, c, h, w] at timesteps [rows]."""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.network.parameters()).dtype
+
+    @torch.no_grad()
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        """Pixels [rows, 3, h, w] in [-1, 1] to latents: the posterior's mean."""
+        vae = self.pipe.vae
+        latents = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mean
+        shift = getattr(vae.config, "shift_factor", None) or 0.0
+        return (latents - shift) * vae.config.scaling_factor
+
+    @torch.no_grad()
+    def sample(
+        self,
+        prompts: Sequence[str],
+        generators: Sequence[torch.Generator],
+        *,
+        steps: int,
+        guidance_scale: float,
+        size: int,
+    ) -> list[Image.Image]:
+        """One image a prompt through the stock pipeline, the i-th one's noise from the i-th generator."""
+        self.pipe.set_progress_bar_config(disable=True)
+        images: list[Image.Image] = self.pipe(
+            list(prompts),
+            generator=list(generators),
+            num_inference_steps=steps,
+            guidance_scale=guidance_scale,
+            height=size,
+            width=size,
+            **self._call_options(),
+        ).images
+        return images
+
+    def _call_options(self) -> dict[str, Any]:
+        return {}
+
+
+class UNetDenoiser(Denoiser):
+    """SD1.5's family: eps prediction, cross attention."""
+
+    def __init__(self, pipe: Any) -> None:
+        super().__init__(pipe)
+        self.process = DDPM(pipe.scheduler.alphas_cumprod)
+
+    @property
+    def network(self) -> nn.Module:
+        network: nn.Module = self.pipe.unet
+        return network
+
+    @torch.no_grad()
+    def encode_text(self, prompts: Sequence[str]) -> TextCondition:
+        context, _ = self.pipe.encode_prompt(list(prompts), self.device, 1, False)
+        return TextCondition(context)
+
+    def predict(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
+        prediction: Tensor = self.network(latents, timestep, text.context).sample
+        return prediction
+
+
+class MMDiTDenoiser(Denoiser):
+    """SD3's family: flow matching, joint attention.
+
+    Args:
+        pipe: a StableDiffusion3Pipeline.
+        t5_length: tokens of the T5 part of the text; 0 for a pipeline without T5, which else pads with zeros.
+    """
+
+    def __init__(self, pipe: Any, t5_length: int) -> None:
+        super().__init__(pipe)
+        self.process = Flow()
+        self.t5_length = t5_length
+
+    @property
+    def network(self) -> nn.Module:
+        network: nn.Module = self.pipe.transformer
+        return network
+
+    @torch.no_grad()
+    def encode_text(self, prompts: Sequence[str]) -> TextCondition:
+        context, _, pooled, _ = self.pipe.encode_prompt(
+            list(prompts), None, None, do_classifier_free_guidance=False, max_sequence_length=self.t5_length
+        )
+        return TextCondition(context, pooled)
+
+    def predict(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
+        prediction: Tensor = self.network(latents, text.context, text.pooled, timestep).sample
+        return prediction
+
+    def _call_options(self) -> dict[str, Any]:
+        return {"max_sequence_length": self.t5_length}

@@ -1,0 +1,70 @@
+"""All pairs of a batch: image i under caption j, with the polarity that the trainer gives the pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agsm_bench.contracts import TrainingData
+from agsm_bench.diffusion.denoiser import Denoiser, TextCondition
+
+if TYPE_CHECKING:
+    from agsm_bench.tokens.attach import Attachment
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B images and their captions."""
+
+    latents: Tensor
+    """[B, c, h, w]."""
+    text: TextCondition
+    """B rows."""
+    captions: tuple[str, ...]
+
+
+class CachedText:
+    """Text conditions, each caption encoded once."""
+
+    def __init__(self, denoiser: Denoiser, limit: int = 20_000) -> None:
+        self._denoiser, self._limit = denoiser, limit
+        self._known: dict[str, TextCondition] = {}
+
+    def __call__(self, captions: Sequence[str]) -> TextCondition:
+        """The conditions of the captions, as rows in their order."""
+        fresh = [c for c in dict.fromkeys(captions) if c not in self._known]
+        if len(self._known) + len(fresh) > self._limit:
+            self._known.clear()
+            fresh = list(dict.fromkeys(captions))
+        if fresh:
+            encoded = self._denoiser.encode_text(fresh)
+            for row, caption in enumerate(fresh):
+                self._known[caption] = encoded.rows(torch.tensor([row]))
+        rows = [self._known[c] for c in captions]
+        pooled = [r.pooled for r in rows if r.pooled is not None]
+        return TextCondition(torch.cat([r.context for r in rows]), torch.cat(pooled) if pooled else None)
+
+
+def load_batch(data: TrainingData, indices: Sequence[int], denoiser: Denoiser, text: CachedText) -> Batch:
+    """The pairs at `indices`, encoded."""
+    items = [data.item(index) for index in indices]
+    pictures = torch.from_numpy(np.stack([picture for picture, _ in items]))
+    latents = denoiser.encode_images(pictures.permute(0, 3, 1, 2).float().div(127.5).sub(1))
+    captions = tuple(caption for _, caption in items)
+    return Batch(latents, text(captions), captions)
+
+
+def predict_pairs(
+    denoiser: Denoiser, attachment: Attachment, noised: Tensor, timestep: Tensor, text: TextCondition, polarities: int
+) -> Tensor:
+    """Predictions of all pairs, [B, B, ...]: image i under caption j, psi+ on the diagonal when there are two polarities."""
+    count = len(noised)
+    image, caption = (index.flatten() for index in torch.meshgrid(torch.arange(count), torch.arange(count), indexing="ij"))
+    attachment.polarity = (image != caption).long() if polarities == 2 else torch.zeros_like(image)
+    rows = denoiser.predict(noised[image], timestep[image], text.rows(caption))
+    return rows.unflatten(0, (count, count))

@@ -1,0 +1,66 @@
+"""The training state on disk: safetensors only, written atomically, enough for an exact resume."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from agsm_bench.errors import MissingError
+
+STATE_FILE = "training_state.safetensors"
+
+
+def save_state(path: Path, step: int, student: nn.Module, ema: nn.Module, optimizer: Any) -> None:
+    """Writes the tokens, the EMA tokens and AdamW's moments after `step` steps."""
+    from safetensors.torch import save_file
+
+    tensors = {f"student.{k}": v.contiguous() for k, v in student.state_dict().items()}
+    tensors |= {f"ema.{k}": v.contiguous() for k, v in ema.state_dict().items()}
+    for index, entries in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v).contiguous() for k, v in entries.items()}
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata={"step": json.dumps(step)})
+    os.replace(partial, path)
+
+
+def load_state(path: Path, student: nn.Module, ema: nn.Module, optimizer: Any) -> int:
+    """Restores in place what `save_state` wrote and returns the step, 0 where there is nothing.
+
+    Raises:
+        MissingError: the file is damaged or of another configuration.
+    """
+    if not path.exists():
+        return 0
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as stored:
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            step = int(json.loads((stored.metadata() or {})["step"]))
+        student.load_state_dict(_part(tensors, "student."))
+        ema.load_state_dict(_part(tensors, "ema."))
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": _optimizer_state(tensors)})
+    except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise MissingError(
+            f"The training state {path} is damaged or of another configuration ({reason}).",
+            "Train into another --out folder, or delete this file to start again.",
+        ) from error
+    return step
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _optimizer_state(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in _part(tensors, "optimizer.").items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = value
+    return state
