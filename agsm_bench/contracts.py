@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
 from agsm_bench.types import Detection, Domain, Prompt, Score
 
@@ -115,17 +116,21 @@ class Benchmark(Protocol):
 
 
 def check_options(options: Any) -> None:
-    """Raises UserError for the first field outside the bounds that its `option` states."""
+    """Raises UserError for the first field outside its `Literal` or the bounds that its `option` states."""
     from agsm_bench.errors import UserError
 
+    hints = get_type_hints(type(options))
     for item in fields(options):
         value, limits = getattr(options, item.name), item.metadata
         flag = "--" + item.name.replace("_", "-")
+        choices = get_args(hints[item.name]) if get_origin(hints[item.name]) is Literal else ()
+        if choices and value not in choices:
+            raise UserError(f"{flag} is {value!r}.", f"Use one of: {', '.join(map(str, choices))}.")
         if value is None or isinstance(value, bool | str):
             continue
         if value != value or value in (float("inf"), float("-inf")):
             raise UserError(f"{flag} is {value}.", "Use a finite number.")
-        for bound, wrong in (("min", lambda v, b: v < b), ("max", lambda v, b: v > b)):
+        for bound, wrong in (("min", operator.lt), ("max", operator.gt)):
             if bound in limits and wrong(value, limits[bound]):
                 word = "at least" if bound == "min" else "at most"
                 raise UserError(f"{flag} is {value}.", f"Use {word} {limits[bound]:g}.")

@@ -42,26 +42,42 @@ def load(kind: str, name: str) -> Any:
         raise UserError(f"There is no {kind.removesuffix('s')} '{name}'.", _suggest(kind, name))
     try:
         return getattr(importlib.import_module(module), KINDS[kind])
-    except (ImportError, AttributeError, SyntaxError) as error:
+    except Exception as error:  # a third party's file can fail in any way
         raise MissingError(
-            f"The {kind.removesuffix('s')} '{name}' does not import: {error}.",
+            f"The {kind.removesuffix('s')} '{name}' does not import: {_reason(error)}.",
             f"Mend or reinstall {module}; `agsm-bench list {kind}` shows the others.",
         ) from error
 
 
 def description(kind: str, name: str) -> str:
-    """First line of the plugin's docstring, read without importing it."""
+    """First line of the plugin's docstring, read without importing it; of a broken one, what is wrong."""
+    try:
+        path = _path(kind, name)
+        docstring = ast.get_docstring(ast.parse(path.read_text("utf-8"))) if path else None
+    except Exception as error:  # one broken plugin must not take the list of the others down
+        return f"(does not import: {_reason(error)})"
+    return (docstring or "").partition("\n")[0]
+
+
+def _path(kind: str, name: str) -> Path | None:
     points = _entry_points(kind)
-    spec = importlib.util.find_spec(points[name].value.partition(":")[0]) if name in points else None
-    path = Path(spec.origin) if spec and spec.origin else _files(kind).get(name)
-    if path is None:
-        return ""
-    docstring = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
-    return docstring.partition("\n")[0]
+    if name not in points:
+        return _files(kind).get(name)
+    module = points[name].value.partition(":")[0]
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"No module named '{module}'")
+    return Path(spec.origin)
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _files(kind: str) -> dict[str, Path]:
-    return {path.stem.replace("_", "-") if kind == "backbones" else path.stem: path for path in _listing(kind)}
+    return {
+        path.stem.replace("_", "-") if kind == "backbones" else path.stem: path for path in _listing(kind)
+    }
 
 
 def _listing(kind: str) -> Iterator[Path]:
@@ -81,6 +97,6 @@ def _module_name(name: str) -> str:
 
 def _suggest(kind: str, name: str) -> str:
     known = names(kind)
-    close = get_close_matches(name, known, n=1)
+    close = get_close_matches(name.lower(), known, n=1)
     listed = ", ".join(known)
     return f"Did you mean '{close[0]}'? Known: {listed}." if close else f"Known: {listed}."

@@ -45,7 +45,7 @@ def objective(
     weights = reward_weights(ema_predictions, target, options)
     mean = torch.einsum("ij,ij...->i...", weights, ema_predictions)
     guidance = ema_predictions - mean.unsqueeze(1)
-    gamma = torch.where(matched, options.gamma_positive, -options.gamma_negative).to(target)
+    gamma = target.new_full((count, count), -options.gamma_negative).fill_diagonal_(options.gamma_positive)
     guided = target.unsqueeze(1) + _expand(gamma, guidance) * guidance
     errors = (predictions - guided.detach()).square().flatten(2).mean(-1)
     loss = errors[matched].mean()

@@ -1,7 +1,7 @@
 """The exact detector: a picture in, `Detection`s out, by colour segmentation and template matching.
 
-Every pixel is read as a mixture of the background and one of the six colours. Connected pixels of a colour are an
-object if their coverage map matches the map of one of the four shapes, at some size and sub-pixel position.
+Every pixel is read as a mixture of the background and one of the six colours. Connected pixels of a colour
+are an object if their coverage map matches that of one of the four shapes, at some size and sub-pixel position.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class _Templates:
 
 
 def _best_template(blob: np.ndarray) -> _Match:
-    """The template with the largest soft intersection over union, at whole-pixel shifts around the centre of mass."""
+    """The template with the largest soft intersection over union, aligned by the centre of mass."""
     bank = _templates()
     total = blob.sum()
     ys, xs = np.mgrid[: blob.shape[0], : blob.shape[1]] + 0.5
@@ -139,7 +139,7 @@ def _crop(blob: np.ndarray, corner: np.ndarray) -> np.ndarray:
 
 @cache
 def _templates() -> _Templates:
-    """Every shape at sizes 4 to 12 and positions on a grid of a third of a pixel around the window's centre."""
+    """Every shape at sizes 4 to 12, on a grid of a third of a pixel around the window's centre."""
     maps, labels, offsets = [], [], []
     shifts = np.arange(-4, 5) / 3
     for shape in SHAPES:
