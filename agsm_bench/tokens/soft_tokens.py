@@ -1,0 +1,113 @@
+"""The learnable soft text tokens psi+ and psi- (shapes and first values as in the authors' released code)."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding
+
+from agsm_bench.tokens.header import TIMESTEPS, TokensConfig
+
+if TYPE_CHECKING:
+    from agsm_bench.tokens.attach import Attachment
+
+INITIAL_STD = 0.02
+"""Standard deviation of a fresh token or time embedding, as released."""
+
+
+class SoftTokens(nn.Module):
+    """One set of tokens per polarity, plus a time embedding that the polarities share.
+
+    Attributes:
+        base: [polarities, count, dim] (unet) or [polarities, layers, count, dim] (mmdit); psi+ is index 0.
+        time: [time_bins, layers * dim], or None when the configuration is not time dependent.
+
+    A new module is all zeros: use `initialise` to start training and `load_tokens` to read trained ones.
+    """
+
+    base: nn.Parameter
+    time: nn.Parameter | None
+
+    def __init__(self, config: TokensConfig) -> None:
+        super().__init__()
+        self.config = config
+        shapes = config.shapes
+        self.base = nn.Parameter(torch.zeros(shapes["base"]))
+        self.time = nn.Parameter(torch.zeros(shapes["time"])) if "time" in shapes else None
+
+    @classmethod
+    def initialise(
+        cls, config: TokensConfig, generator: torch.Generator, bos_embedding: Tensor | None = None
+    ) -> SoftTokens:
+        """Fresh tokens as the released code draws them, on the CPU in float32.
+
+        Args:
+            config: their shape.
+            generator: CPU generator; `base` is drawn first, then `time`.
+            bos_embedding: [dim], the first (BOS) embedding of the empty prompt, which every token of an
+                SD1.5-like UNet starts from. None (SDXL, SD3): N(0, 0.02), as the time embedding always.
+
+        Raises:
+            ValueError: `bos_embedding` has another shape, or the tokens are an MMDiT's.
+        """
+        tokens = cls(config)
+        with torch.no_grad():
+            if bos_embedding is None:
+                tokens.base.normal_(0.0, INITIAL_STD, generator=generator)
+            elif config.placement != "unet" or bos_embedding.shape != (config.dim,):
+                raise ValueError(f"a BOS embedding {tuple(bos_embedding.shape)} does not fit {config}")
+            else:
+                tokens.base.copy_(bos_embedding)
+            if tokens.time is not None:
+                tokens.time.normal_(0.0, INITIAL_STD, generator=generator)
+        return tokens
+
+    def forward(self, timestep: Tensor, polarity: Tensor) -> Tensor:
+        """`base[polarity] + time[bin]`, the time embedding being common to the tokens of a layer.
+
+        Args:
+            timestep: [rows], 0 to 1000, integers or floats (flow schedulers pass sigma * 1000).
+            polarity: [rows], integers below `polarities`. Tokens with one polarity use index 0 for all rows.
+
+        Returns:
+            [rows, layers, count, dim]
+
+        Raises:
+            IndexError: a polarity out of range.
+        """
+        config = self.config
+        if config.polarities == 1:
+            polarity = torch.zeros_like(polarity)
+        # `embedding` rather than indexing: it refuses negative rows, and its CUDA gradient is deterministic.
+        tokens = embedding(polarity, self.base.flatten(1))
+        rows = len(polarity)
+        tokens = tokens.view(rows, config.layers, config.count, config.dim)
+        if self.time is None:
+            return tokens
+        times = embedding(time_bin(timestep, config.time_bins), self.time)
+        return tokens + times.view(rows, config.layers, 1, config.dim)
+
+    def attached(
+        self, target: object, *, polarity: int | Tensor = 0, unconditional_polarity: int | None = None
+    ) -> AbstractContextManager[Attachment]:
+        """Attach to a diffusers pipeline or model for the length of a `with`: see `attach.attached`."""
+        from agsm_bench.tokens.attach import attached
+
+        return attached(self, target, polarity=polarity, unconditional_polarity=unconditional_polarity)
+
+
+def time_bin(timestep: Tensor, bins: int) -> Tensor:
+    """Row of the time embedding: `floor(t / (1000 / bins))`, so `t // 10` for the released 100 bins.
+
+    Args:
+        timestep: any shape, 0 to 1000; 1000 itself belongs to the last bin.
+        bins: how many rows there are.
+
+    Returns:
+        Integers of the same shape in [0, bins).
+    """
+    bin_ = torch.div(timestep.float(), TIMESTEPS / bins, rounding_mode="floor")
+    return bin_.long().clamp(0, bins - 1)
