@@ -1,0 +1,99 @@
+"""Files that survive a killed process: atomic writes, and JSONL that is only appended to."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from agsm_bench.errors import MissingError, UserError
+
+T = TypeVar("T")
+
+SYNC_EVERY = 32
+"""Appends between two fsyncs; what a power cut takes is done again."""
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """A disk that is full or a folder that is not ours is the user's to mend, without a traceback."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(
+            f"{folder} cannot be written ({reason}).", "Free space there, or use another --out."
+        ) from error
+
+
+def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """A reader sees the old file or the new one, never a part.
+
+    The name of the part is always the same: whoever writes the file again also replaces a leftover.
+    """
+    part = path.with_name(f".{path.name}.part")
+    with part.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        if sync:
+            os.fsync(stream.fileno())
+    os.replace(part, path)
+
+
+@dataclass
+class Journal:
+    """A JSONL file with one writer. A line counts once its newline is there."""
+
+    path: Path
+    _unsynced: int = field(default=0, init=False)
+
+    def read(self, parse: Callable[[Any], T]) -> Iterator[T]:
+        """Every line, parsed; a torn last one (a killed process) is left out.
+
+        Raises:
+            MissingError: another line is damaged, or `parse` refuses it.
+        """
+        if not self.path.exists():
+            return
+        *lines, _torn = self.path.read_bytes().split(b"\n")
+        for number, line in enumerate(lines, 1):
+            try:
+                yield parse(json.loads(line))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise MissingError(
+                    f"{self.path} line {number} is damaged ({type(error).__name__}: {error}).",
+                    f"Delete the line, and its sample is done again: sed -i {number}d {self.path}",
+                ) from error
+
+    def append(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Adds lines after a whole last line: call `repair` once before."""
+        try:
+            with self.path.open("ab") as stream:
+                stream.write(_lines(records))
+                stream.flush()
+                self._unsynced += 1
+                if self._unsynced >= SYNC_EVERY:
+                    os.fsync(stream.fileno())
+                    self._unsynced = 0
+        except OSError:  # a full disk takes half a line
+            self.repair()
+            raise
+
+    def repair(self) -> None:
+        """Cuts a torn last line off."""
+        if self.path.exists():
+            whole = self.path.read_bytes().rpartition(b"\n")
+            os.truncate(self.path, len(whole[0]) + len(whole[1]))
+
+    def replace(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """The file anew, atomically."""
+        write_atomically(self.path, _lines(records))
+
+
+def _lines(records: Iterable[Mapping[str, Any]]) -> bytes:
+    lines = (json.dumps(record, sort_keys=True, allow_nan=False) + "\n" for record in records)
+    return "".join(lines).encode()

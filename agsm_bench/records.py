@@ -1,0 +1,127 @@
+"""What a run folder has recorded: which images are finished, and how they scored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from agsm_bench.jsonl import Journal
+from agsm_bench.types import Score
+
+_SAMPLE_ID = re.compile(r"([^/\\.][^/\\]*)/(\d{4,})")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A score, and the hash of the image that it judges (None: there was no image to judge)."""
+
+    score: Score
+    image: str | None
+
+
+class Records:
+    """`samples.jsonl` and `scores.jsonl` of a folder; of several lines on one thing the last counts.
+
+    A score counts only while the image that it judges is the one recorded: an image that comes out
+    otherwise when it is made again is scored again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._samples = Journal(folder / "samples.jsonl")
+        self._scores = Journal(folder / "scores.jsonl")
+
+    @cached_property
+    def images(self) -> dict[str, str]:
+        """Sample id -> SHA-256 (hex) of the PNG."""
+        return dict(self._samples.read(_parse_image))
+
+    @cached_property
+    def _verdicts(self) -> dict[str, dict[str, Verdict]]:
+        verdicts: dict[str, dict[str, Verdict]] = {}
+        for verdict in self._scores.read(_parse_verdict):
+            verdicts.setdefault(verdict.score.sample_id, {})[verdict.score.metric] = verdict
+        return verdicts
+
+    def scores_of(self, sample_id: str) -> dict[str, Score]:
+        """The scores that count, by metric."""
+        image, verdicts = self.images.get(sample_id), self._verdicts.get(sample_id, {})
+        return {metric: v.score for metric, v in sorted(verdicts.items()) if v.image == image}
+
+    def scores(self) -> dict[str, dict[str, Score]]:
+        """Sample id -> metric -> the score that counts, sorted."""
+        scores = {sample_id: self.scores_of(sample_id) for sample_id in sorted(self._verdicts)}
+        return {sample_id: row for sample_id, row in scores.items() if row}
+
+    def verdicts(self) -> Iterator[Verdict]:
+        """The scores that count with their images, sorted."""
+        for sample_id, row in self.scores().items():
+            yield from (Verdict(score, self.images.get(sample_id)) for score in row.values())
+
+    def add_image(self, sample_id: str, digest: str) -> None:
+        self._samples.append([_image_record(sample_id, digest)])
+        self.images[sample_id] = digest
+
+    def add_scores(self, scores: Sequence[Score]) -> None:
+        verdicts = [self._judged(score) for score in scores]
+        self._scores.append(map(_verdict_record, verdicts))
+        for verdict in verdicts:
+            self.keep(verdict)
+
+    def keep(self, verdict: Verdict) -> None:
+        """Counts a verdict; `rewrite` brings it to disk."""
+        self._verdicts.setdefault(verdict.score.sample_id, {})[verdict.score.metric] = verdict
+
+    def repair(self) -> None:
+        """Before the first append."""
+        self._samples.repair()
+        self._scores.repair()
+
+    def rewrite(self) -> None:
+        """Both files sorted, without what no longer counts."""
+        verdicts = list(self.verdicts())
+        self._samples.replace(_image_record(*item) for item in sorted(self.images.items()))
+        self._scores.replace(map(_verdict_record, verdicts))
+
+    def _judged(self, score: Score) -> Verdict:
+        split_id(score.sample_id)
+        image = self.images.get(score.sample_id)
+        if score.value is None:
+            if not score.reason:
+                raise ValueError(f"unscored without a reason: {score}")
+            return Verdict(score, image)
+        if image is None:
+            raise ValueError(f"no image was recorded: {score}")
+        if not isfinite(score.value):
+            raise ValueError(f"neither a finite value nor None with a reason: {score}")
+        return Verdict(replace(score, value=float(score.value)), image)
+
+
+def split_id(sample_id: str) -> tuple[str, str]:
+    """Prompt id and index of a sample id. One that would lead out of the run folder is a ValueError."""
+    found = _SAMPLE_ID.fullmatch(sample_id)
+    if not found:
+        raise ValueError(f"{sample_id!r} is no sample id")
+    return found[1], found[2]
+
+
+def _image_record(sample_id: str, digest: str) -> Mapping[str, Any]:
+    return {"sample_id": sample_id, "sha256": digest}
+
+
+def _verdict_record(verdict: Verdict) -> Mapping[str, Any]:
+    return asdict(verdict.score) | {"image": verdict.image}
+
+
+def _parse_image(record: Any) -> tuple[str, str]:
+    split_id(record["sample_id"])
+    return record["sample_id"], record["sha256"]
+
+
+def _parse_verdict(record: Any) -> Verdict:
+    split_id(record["sample_id"])
+    return Verdict(image=record.pop("image"), score=Score(**record))
