@@ -1,7 +1,7 @@
 """The exact detector: a picture in, `Detection`s out, by colour segmentation and template matching.
 
 Every pixel is read as a mixture of the background and one of the six colours. Connected pixels of a colour
-are an object if their coverage map matches that of one of the four shapes, at some size and sub-pixel position.
+are an object if their coverage map matches that of a shape, at some size and sub-pixel position.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def unmix(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _components(share: np.ndarray, color: np.ndarray) -> list[np.ndarray]:
     """Masks of connected pixels; a component of several colours is cut into them."""
     labels, count = ndimage.label(share >= COVERED)
-    masks = []
+    masks: list[np.ndarray] = []
     for index in range(1, count + 1):
         mask = labels == index
         parts = np.bincount(color[mask], weights=share[mask], minlength=len(COLORS))
