@@ -104,6 +104,10 @@ class Benchmark(Protocol):
         """All prompts, in the benchmark's order."""
         ...
 
+    def metrics(self, domain: Domain) -> tuple[str, ...]:
+        """The metrics that `score_sample` gives for every image."""
+        ...
+
     def score_sample(self, prompt: Prompt, sample_id: str, detections: Sequence[Detection]) -> list[Score]:
         """Every metric of one image."""
         ...
@@ -112,6 +116,10 @@ class Benchmark(Protocol):
         self, scores: Iterable[tuple[Prompt, str, Mapping[str, float | None]]]
     ) -> dict[str, Interval]:
         """Means with intervals, by metric."""
+        ...
+
+    def result_line(self, prompt: Prompt, filename: str, detections: Sequence[Detection]) -> dict[str, Any]:
+        """One line of the benchmark's own results file."""
         ...
 
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 from agsm_bench.geneval_prompts import COCO_CLASSES, TAGS, photo_metadata, shapes_metadata
-from agsm_bench.geneval_rules import Verdict, count_errors, kept, strict, verdict
+from agsm_bench.geneval_rules import count_errors, kept, strict, verdict
 from agsm_bench.shapes.vocabulary import SHAPES
 from agsm_bench.stats import Interval, bootstrap_macro_mean, bootstrap_mean
 from agsm_bench.types import Detection, Domain, Prompt, Score
@@ -71,9 +71,11 @@ class GenEval:
             summary[f"{metric}_counting"] = _mean(column.only("counting"))
         return summary
 
-    def result_line(
-        self, prompt: Prompt, filename: str, detections: Sequence[Detection], judged: Verdict
-    ) -> dict[str, Any]:
+    def metrics(self, domain: Domain) -> tuple[str, ...]:
+        """What `score_sample` gives for every image."""
+        return (CORRECT, STRICT, TOO_MANY, TOO_FEW) if domain == "shapes" else (CORRECT,)
+
+    def result_line(self, prompt: Prompt, filename: str, detections: Sequence[Detection]) -> dict[str, Any]:
         """One line of upstream's results.jsonl; `details` has x0, y0, x1, y1, score of the boxes kept."""
         objects = kept(detections, prompt.requirement)
         in_order = sorted(objects, key=_class_order)
@@ -82,7 +84,7 @@ class GenEval:
             "filename": filename,
             "tag": prompt.tag,
             "prompt": prompt.text,
-            **asdict(judged),
+            **asdict(verdict(detections, prompt.requirement)),
             "metadata": json.dumps(dict(prompt.requirement)),
             "details": json.dumps(boxes),
         }

@@ -140,7 +140,7 @@ def test_the_result_line_is_upstreams() -> None:
         seen("person", 0.92, box=(0, 0, 1, 1)),
     ]
     judged = verdict(found, prompt.requirement)
-    line = BENCHMARK.result_line(prompt, "00179/samples/0000.png", found, judged)
+    line = BENCHMARK.result_line(prompt, "00179/samples/0000.png", found)
     assert list(line) == ["filename", "tag", "prompt", "correct", "reason", "metadata", "details"]
     assert (line["tag"], line["prompt"], line["correct"]) == ("counting", prompt.text, judged.correct)
     assert line["metadata"] == json.dumps(prompt.requirement)

@@ -17,7 +17,9 @@ class Options:
 
     gamma_positive: float = option(1.0, "Guidance scale gamma+ on matched pairs.", min=0)
     gamma_negative: float | None = option(
-        None, "Guidance scale gamma- on mismatched pairs; 0 trains psi+ alone. [default: the backbone's]", min=0
+        None,
+        "Guidance scale gamma- on mismatched pairs; 0 trains psi+ alone. (default: the backbone's)",
+        min=0,
     )
     temperature: float = option(0.1, "Reward temperature; the paper's Algorithm 1 has none.", min=1e-6)
     reduction: Literal["mean", "sum"] = option(

@@ -18,7 +18,9 @@ class Options:
     temperature: float = option(0.07, "tau of Eq. 1, on the mean squared error.", min=1e-6)
     scale: float = option(4.0, "Factor of the similarities before the softmax.", min=0)
     denoising_weight: float | None = option(
-        None, "Weight of the plain denoising error. [default: the backbone's; SD3 0, SD1.5 and SDXL 10]", min=0
+        None,
+        "Weight of the plain denoising error. (default: the backbone's; SD3 0, SD1.5 and SDXL 10)",
+        min=0,
     )
 
 

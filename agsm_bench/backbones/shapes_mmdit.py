@@ -18,12 +18,12 @@ NAME = "shapes-mmdit"
 
 def load() -> Denoiser:
     """The pipeline from the package, in float32 on the CPU."""
-    import torch
-    from diffusers import StableDiffusion3Pipeline
-
     from agsm_bench.diffusion.denoiser import MMDiTDenoiser
+    from agsm_bench.diffusion.loading import load_pipeline
 
-    pipe = StableDiffusion3Pipeline.from_pretrained(weights_folder(NAME), dtype=torch.float32)
+    pipe = load_pipeline(
+        "StableDiffusion3Pipeline", weights_folder(NAME), text_encoder_3=None, tokenizer_3=None
+    )
     return MMDiTDenoiser(pipe, t5_length=0)
 
 

@@ -18,12 +18,10 @@ NAME = "shapes-unet"
 
 def load() -> Denoiser:
     """The pipeline from the package, in float32 on the CPU."""
-    import torch
-    from diffusers import StableDiffusionPipeline
-
     from agsm_bench.diffusion.denoiser import UNetDenoiser
+    from agsm_bench.diffusion.loading import load_pipeline
 
-    pipe = StableDiffusionPipeline.from_pretrained(weights_folder(NAME), dtype=torch.float32)
+    pipe = load_pipeline("StableDiffusionPipeline", weights_folder(NAME))
     return UNetDenoiser(pipe)
 
 

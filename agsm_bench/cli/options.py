@@ -25,7 +25,9 @@ def with_flags(function: Callable[..., None], *dataclasses: type) -> Callable[..
             flag = typer.Option(help=item.metadata["help"])
             annotation = Annotated[hints[item.name], flag]
             parameters.append(
-                inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=default_of(item), annotation=annotation)
+                inspect.Parameter(
+                    item.name, inspect.Parameter.KEYWORD_ONLY, default=default_of(item), annotation=annotation
+                )
             )
 
     def command(**values: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,8 +11,9 @@ import typer
 
 from agsm_bench import plugins
 from agsm_bench.cli.options import pick, with_flags
+from agsm_bench.cli.progress import progress_bar
 from agsm_bench.contracts import Backbone, Trainer, check_options
-from agsm_bench.errors import MissingError, UserError
+from agsm_bench.errors import MissingError
 from agsm_bench.training.config import TrainingOptions, fill, resolve
 
 
@@ -54,20 +56,31 @@ def _group() -> None:
 def _train(
     trainer_name: str,
     trainer: Trainer,
-    backbone: Annotated[str, typer.Option(help="Backbone, see `agsm-bench list backbones`.")] = "shapes-mmdit",
-    out: Annotated[Path | None, typer.Option(help="Run folder; resumes what is in it. [default: runs/TRAINER-BACKBONE-SEED]")] = None,
+    backbone: Annotated[
+        str, typer.Option(help="Backbone, see `agsm-bench list backbones`.")
+    ] = "shapes-mmdit",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run folder; resumes what is in it. (default: runs/TRAINER-BACKBONE-SEED)"),
+    ] = None,
     **flags: Any,
 ) -> None:
     """Train."""
-    from agsm_bench.run_training import run_training
+    from agsm_bench.training.run import run_training
 
     options, own = pick(TrainingOptions, flags), pick(trainer.options, flags)
     check_options(options)
     check_options(own)
     chosen: Backbone = plugins.load("backbones", backbone)
     folder = out or Path("runs") / f"{trainer_name}-{backbone}-{options.seed}"
-    own = fill(own, vars(chosen.training) if hasattr(chosen.training, "__dict__") else {})
-    run_training(trainer_name, trainer, chosen, resolve(options, chosen), own, folder)
+    own = fill(own, asdict(chosen.training))
+    resolved = resolve(options, chosen)
+    with progress_bar() as bar:
+        task = bar.add_task(f"{trainer_name} on {backbone}", total=resolved.steps, note="")
 
+        def show(step: int, record: dict[str, float]) -> None:
+            bar.update(task, completed=step, note=f"loss {record['loss']:.4f}")
 
-_ = UserError
+        path = run_training(trainer_name, trainer, chosen, resolved, own, folder, show)
+    typer.echo(f"Soft tokens: {path}")
+    typer.echo(f"Next: agsm-bench eval geneval --backbone {backbone} --tokens {folder}")

@@ -5,8 +5,9 @@ The autoencoder comes first, the two backbones and the dual encoder need only it
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from agsm_bench.shapes.architectures import (
 )
 from agsm_bench.shapes.corpus import CAPTIONS_PER_SCENE, Corpus, load_corpus
 from agsm_bench.shapes.optimise import Schedule, train
-from agsm_bench.shapes.tokenizer import MAX_LENGTH, build_tokenizer
+from agsm_bench.shapes.tokenizer import build_tokenizer
 
 BATCH = 64
 VAE_BATCH = 32
@@ -36,35 +37,45 @@ SCHEDULES = {
 }
 
 
-def build(name: str, work: Path, steps: int | None = None) -> None:
-    """Trains one model in `work`, resuming what is there, and saves it below `work/NAME/model`."""
-    from dataclasses import replace
+def build(name: str, work: Path, steps: int | None = None) -> Path:
+    """Trains one model in `work`, resuming what is there, and returns the folder of the finished model.
 
+    A backbone needs the autoencoder, which is trained first where it is not there yet.
+    """
+    from agsm_bench.diffusion.loading import quiet
+
+    quiet()
     torch.manual_seed(0)
-    corpus = load_corpus(work)
     schedule = SCHEDULES[name] if steps is None else replace(SCHEDULES[name], steps=steps)
-    folder = work / name
+    model = work / name / "model"
     if name == "shapes-vae":
-        _build_vae(corpus, schedule, folder)
-        return
-    latents = encode_corpus(corpus, work)
-    pipeline = new_unet_pipeline(work) if name == "shapes-unet" else new_mmdit_pipeline(work)
-    loss = unet_loss if name == "shapes-unet" else mmdit_loss
-    trained = nn.ModuleDict({n: m for n, m in pipeline.components.items() if n in TRAINED})
-    ids = torch.from_numpy(corpus.caption_ids)
+        _build_vae(load_corpus(work), schedule, work / name)
+        return model
+    if not (work / "shapes-vae" / "model").exists():
+        build("shapes-vae", work)
+    torch.manual_seed(0)
+    pipeline = PIPELINES[name](work)
+    train_pipeline(pipeline, load_corpus(work), schedule, work, name)
+    pipeline.to(torch.float16).save_pretrained(model)
+    return model
+
+
+def train_pipeline(pipeline: Any, corpus: Corpus, schedule: Schedule, work: Path, name: str) -> None:
+    """Trains the network and its text encoders together; the pipeline ends with the EMA weights."""
+    latents, ids = encode_corpus(corpus, work), torch.from_numpy(corpus.caption_ids)
     empty = torch.tensor(pipeline.tokenizer("", padding="max_length").input_ids)
+    trained = nn.ModuleDict({n: m for n, m in pipeline.components.items() if n in TRAINED})
 
     def loss_of(generator: torch.Generator) -> Tensor:
         rows = torch.randint(len(latents), (BATCH,), generator=generator)
         which = torch.randint(CAPTIONS_PER_SCENE, (BATCH,), generator=generator)
         text = ids[rows, which].long()
         text[torch.rand(BATCH, generator=generator) < CAPTION_DROPOUT] = empty
-        return loss(trained, latents[rows], text, generator)
+        return LOSSES[name](trained, latents[rows], text, generator)
 
-    ema = train(trained, loss_of, schedule, folder)
-    for component, module in ema.items():
+    ema = train(trained, loss_of, schedule, work / name)
+    for component, module in cast(nn.ModuleDict, ema).items():
         getattr(pipeline, component).load_state_dict(module.state_dict())
-    pipeline.to(torch.float16).save_pretrained(folder / "model")
 
 
 TRAINED = ("unet", "transformer", "text_encoder", "text_encoder_2")
@@ -202,3 +213,7 @@ def encode_corpus(corpus: Corpus, work: Path) -> Tensor:
 def _pixels(images: Tensor) -> Tensor:
     """uint8 [n, h, w, 3] to float [n, 3, h, w] in [-1, 1]."""
     return images.permute(0, 3, 1, 2).float().div(127.5).sub(1)
+
+
+PIPELINES = {"shapes-unet": new_unet_pipeline, "shapes-mmdit": new_mmdit_pipeline}
+LOSSES = {"shapes-unet": unet_loss, "shapes-mmdit": mmdit_loss}

@@ -17,7 +17,15 @@ MAX_LENGTH = 16
 
 def words() -> list[str]:
     """The closed vocabulary, in a fixed order."""
-    phrases = [*OPENINGS, *SHAPES, *map(plural, SHAPES), *COLORS, *NUMBERS, *RELATIONS, "a an and one two three four"]
+    phrases = [
+        *OPENINGS,
+        *SHAPES,
+        *map(plural, SHAPES),
+        *COLORS,
+        *NUMBERS,
+        *RELATIONS,
+        "a an and one two three four",
+    ]
     return list(dict.fromkeys(w for phrase in phrases for w in phrase.split()))
 
 

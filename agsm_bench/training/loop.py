@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -115,19 +114,33 @@ class Training:
     def _loss(self, batch: Batch, attachment: Attachment) -> tuple[Tensor, dict[str, float]]:
         """One timestep and one noise for all pairs (paper Algorithm 1, lines 4 to 7)."""
         generator = generator_for("train", self.options.seed, self.step)
-        timestep = torch.randint(1000, (1,), generator=generator).to(batch.latents.device).expand(len(batch.latents))
-        noise = torch.randn(batch.latents.shape[1:], generator=generator).to(batch.latents).expand_as(batch.latents)
+        timestep = (
+            torch.randint(1000, (1,), generator=generator).to(batch.latents.device).expand(len(batch.latents))
+        )
+        noise = (
+            torch.randn(batch.latents.shape[1:], generator=generator)
+            .to(batch.latents)
+            .expand_as(batch.latents)
+        )
         noised = self.denoiser.process.add_noise(batch.latents, noise, timestep)
         target = self.denoiser.process.target(batch.latents, noise)
         trainer, ema = self.job.trainer, None
         if trainer.uses_ema:
             attachment.tokens = self.ema
             with torch.no_grad():
-                ema = predict_pairs(self.denoiser, attachment, noised, timestep, batch.text, trainer.polarities)
+                ema = predict_pairs(
+                    self.denoiser, attachment, noised, timestep, batch.text, trainer.polarities
+                )
         attachment.tokens = self.student
-        predictions = predict_pairs(self.denoiser, attachment, noised, timestep, batch.text, trainer.polarities)
+        predictions = predict_pairs(
+            self.denoiser, attachment, noised, timestep, batch.text, trainer.polarities
+        )
         loss, diagnostics = trainer.objective(predictions, ema, target, self.job.objective_options)
-        return loss, {"timestep": int(timestep[0]), **diagnostics, **pair_diagnostics(predictions.detach(), target, batch)}
+        return loss, {
+            "timestep": int(timestep[0]),
+            **diagnostics,
+            **pair_diagnostics(predictions.detach(), target, batch),
+        }
 
     @torch.no_grad()
     def _update_ema(self) -> None:
@@ -186,9 +199,3 @@ def pair_diagnostics(predictions: Tensor, target: Tensor, batch: Batch) -> dict[
 def _positive(value: float | None) -> float:
     assert value is not None, "options are resolved before training"
     return value
-
-
-def write_config(job: Job) -> None:
-    """The run's configuration, beside its state."""
-    job.out.mkdir(parents=True, exist_ok=True)
-    (job.out / "config.json").write_text(json.dumps(job.describe(), indent=1) + "\n")

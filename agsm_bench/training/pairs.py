@@ -60,11 +60,18 @@ def load_batch(data: TrainingData, indices: Sequence[int], denoiser: Denoiser, t
 
 
 def predict_pairs(
-    denoiser: Denoiser, attachment: Attachment, noised: Tensor, timestep: Tensor, text: TextCondition, polarities: int
+    denoiser: Denoiser,
+    attachment: Attachment,
+    noised: Tensor,
+    timestep: Tensor,
+    text: TextCondition,
+    polarities: int,
 ) -> Tensor:
     """Predictions of all pairs, [B, B, ...]: image i under caption j, psi+ on the diagonal when there are two polarities."""
     count = len(noised)
-    image, caption = (index.flatten() for index in torch.meshgrid(torch.arange(count), torch.arange(count), indexing="ij"))
+    image, caption = (
+        index.flatten() for index in torch.meshgrid(torch.arange(count), torch.arange(count), indexing="ij")
+    )
     attachment.polarity = (image != caption).long() if polarities == 2 else torch.zeros_like(image)
     rows = denoiser.predict(noised[image], timestep[image], text.rows(caption))
     return rows.unflatten(0, (count, count))

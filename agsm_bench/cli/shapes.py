@@ -1,0 +1,44 @@
+"""`agsm-bench shapes`: the miniature world's own commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agsm_bench.errors import UserError
+from agsm_bench.folders import ensure_writable
+
+BUILDS = ("shapes-vae", "shapes-unet", "shapes-mmdit", "shapes-clip")
+
+shapes = typer.Typer(help="Build and look at the embedded miniature world.", no_args_is_help=True)
+
+
+@shapes.command()
+def build(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(BUILDS)}.")],
+    out: Annotated[
+        Path, typer.Option(help="Working folder: data, checkpoints, logs; the model ends in OUT/NAME/model.")
+    ] = Path("runs/shapes-build"),
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps. (default: the recipe's)")] = None,
+    threads: Annotated[
+        int, typer.Option(min=1, help="CPU threads; two builds side by side with one each are fastest.")
+    ] = 1,
+) -> None:
+    """Train a miniature model from scratch on rendered scenes; resumes what is in the folder.
+
+    The shipped ones: agsm-bench shapes build shapes-mmdit && agsm-bench shapes build shapes-unet
+    """
+    if name not in BUILDS:
+        raise UserError(f"There is no miniature model '{name}'.", f"Known: {', '.join(BUILDS)}.")
+    ensure_writable(out)
+    import torch
+
+    from agsm_bench.shapes import build as builder
+
+    torch.set_num_threads(threads)
+    model = builder.build(name, out, steps)
+    typer.echo(
+        f"Saved {model}; use it with AGSM_BENCH_SHAPES_WEIGHTS, or copy it into agsm_bench/shapes/weights/{name}."
+    )

@@ -1,0 +1,62 @@
+"""What a detector found in each image of a run, kept so that verdicts can be given again without it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agsm_bench.jsonl import Journal
+from agsm_bench.types import Detection
+
+DETECTIONS = "detections.jsonl"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The detections of one image."""
+
+    sample_id: str
+    image: str
+    """SHA-256 of the PNG they were found in."""
+    detections: tuple[Detection, ...]
+
+
+class DetectionStore:
+    """`detections.jsonl` of a run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._journal = Journal(folder / DETECTIONS)
+        self._journal.repair()
+        self._found = {found.sample_id: found for found in self._journal.read(_parse)}
+
+    def get(self, sample_id: str, image: str) -> tuple[Detection, ...] | None:
+        """The detections in this very image, None where it was not looked at."""
+        found = self._found.get(sample_id)
+        return found.detections if found is not None and found.image == image else None
+
+    def add(self, found: Found) -> None:
+        """Records the detections of an image."""
+        self._journal.append([_record(found)])
+        self._found[found.sample_id] = found
+
+    def finalise(self) -> None:
+        """Sorts the file and drops what was replaced."""
+        self._journal.replace(_record(self._found[key]) for key in sorted(self._found))
+
+    def copy_from(self, others: Iterable[DetectionStore]) -> None:
+        """Takes over what other shards found."""
+        for other in others:
+            self._found |= other._found
+        self.finalise()
+
+
+def _record(found: Found) -> dict[str, Any]:
+    rows = [{"class": d.label, "box": d.box, "score": d.score, "color": d.color} for d in found.detections]
+    return {"sample_id": found.sample_id, "sha256": found.image, "detections": rows}
+
+
+def _parse(line: Mapping[str, Any]) -> Found:
+    rows = tuple(Detection(r["class"], tuple(r["box"]), r["score"], r["color"]) for r in line["detections"])
+    return Found(line["sample_id"], line["sha256"], rows)

@@ -1,0 +1,173 @@
+"""An evaluation from checked settings to its summary: generate, then score, both resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from agsm_bench import plugins
+from agsm_bench.contracts import Backbone, Benchmark
+from agsm_bench.errors import UserError
+from agsm_bench.identity import hash_files
+from agsm_bench.provenance import provenance
+from agsm_bench.shards import in_shard
+from agsm_bench.store import Run
+from agsm_bench.tokens.header import TokensHeader, read_header
+from agsm_bench.types import Prompt, RunSpec, Sample
+
+if TYPE_CHECKING:
+    from agsm_bench.tokens.soft_tokens import SoftTokens
+
+Progress = Callable[[str, int, int], None]
+"""(what is done, how many, of how many)."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to evaluate; None means the backbone's or the benchmark's default."""
+
+    benchmark: str
+    backbone: str
+    out: Path
+    tokens: Path | None = None
+    unconditional: Literal["positive", "negative"] = "positive"
+    limit: int | None = None
+    """Prompts, spread evenly over the benchmark."""
+    images_per_prompt: int | None = None
+    guidance_scale: float | None = None
+    steps: int | None = None
+    seed: int = 0
+    shard: tuple[int, int] | None = None
+    """(index, count), index from 0."""
+    batch_size: int = 64
+
+
+def evaluate(request: Request, progress: Progress) -> dict[str, Any]:
+    """Runs what is missing of an evaluation and returns its summary.
+
+    Raises:
+        UserError: settings that make no sense, tokens of another backbone, a folder of another run.
+        MissingError: weights or tokens are absent or damaged.
+    """
+    benchmark: Benchmark = plugins.load("benchmarks", request.benchmark)
+    backbone: Backbone = plugins.load("backbones", request.backbone)
+    header = _checked_header(request, backbone)
+    spec = run_spec(request, benchmark, backbone, header)
+    prompts = benchmark.prompts(backbone.domain)
+    samples = samples_of(spread(prompts, request.limit), spec.images_per_prompt)
+    mine = [s for s in samples if request.shard is None or in_shard(s.id, *request.shard)]
+    tokens = header and {k: v for k, v in header.training.items() if k != "backbone"}
+    with Run.create_or_resume(
+        request.out,
+        spec,
+        len(samples),
+        _is_limited(request, prompts),
+        provenance("cpu"),
+        shard=request.shard,
+        tokens=tokens,
+    ) as run:
+        _generate_missing(run, backbone, request, mine, progress)
+        return score_run(run, benchmark, mine, progress)
+
+
+def run_spec(
+    request: Request, benchmark: Benchmark, backbone: Backbone, header: TokensHeader | None
+) -> RunSpec:
+    """The settings that the images depend on."""
+    return RunSpec(
+        benchmark=benchmark.name,
+        domain=backbone.domain,
+        backbone=backbone.name,
+        weights=weights_hash(backbone),
+        guidance_scale=_or(request.guidance_scale, backbone.sampling.guidance_scale),
+        steps=_or(request.steps, backbone.sampling.steps),
+        size=backbone.sampling.size,
+        seed=request.seed,
+        images_per_prompt=_or(request.images_per_prompt, benchmark.images_per_prompt),
+        tokens=header.tokens_hash if header else None,
+        unconditional=request.unconditional,
+    )
+
+
+def weights_hash(backbone: Backbone) -> str:
+    """Hash of every weight file of the backbone."""
+    return hash_files(sorted(backbone.weights().rglob("*.safetensors")))
+
+
+def spread(prompts: Sequence[Prompt], limit: int | None) -> list[Prompt]:
+    """`limit` prompts, evenly spaced, so that a limited run still meets every category."""
+    if limit is None or limit >= len(prompts):
+        return list(prompts)
+    return [prompts[i * len(prompts) // limit] for i in range(limit)]
+
+
+def samples_of(prompts: Sequence[Prompt], images_per_prompt: int) -> list[Sample]:
+    """Every image of the run, in order."""
+    return [Sample(prompt, index) for prompt in prompts for index in range(images_per_prompt)]
+
+
+def score_run(
+    run: Run, benchmark: Benchmark, samples: Sequence[Sample], progress: Progress
+) -> dict[str, Any]:
+    """Scores what lacks a score, and writes the summary."""
+    from agsm_bench.score import detector_of, score_images, summarise
+
+    detector = detector_of(run.manifest.spec.domain)
+    for done, _ in enumerate(score_images(run, benchmark, samples, detector), 1):
+        progress("score", done, len(samples))
+    return summarise(run, benchmark, samples)
+
+
+def _generate_missing(
+    run: Run, backbone: Backbone, request: Request, samples: Sequence[Sample], progress: Progress
+) -> None:
+    missing = list(run.missing(samples))
+    if not missing:
+        return
+    from agsm_bench.generate import generate
+
+    denoiser = backbone.load()
+    tokens = _load_tokens(request, backbone)
+    negative = 1 if request.unconditional == "negative" else None
+    attached = tokens.attached(denoiser.pipe, unconditional_polarity=negative) if tokens else nullcontext()
+    done = len(samples) - len(missing)
+    with attached:
+        for sample, png in generate(denoiser, run.manifest.spec, missing, request.batch_size):
+            run.add_image(sample, png)
+            done += 1
+            progress("generate", done, len(samples))
+
+
+def _load_tokens(request: Request, backbone: Backbone) -> SoftTokens | None:
+    if request.tokens is None:
+        return None
+    from agsm_bench.tokens.checkpoint import load_tokens
+
+    return load_tokens(request.tokens, backbone.name)
+
+
+def _checked_header(request: Request, backbone: Backbone) -> TokensHeader | None:
+    if request.tokens is None:
+        if request.unconditional == "negative":
+            raise UserError("--unconditional negative needs soft tokens.", "Add --tokens DIR.")
+        return None
+    header = read_header(request.tokens)
+    if header.config.backbone != backbone.name:
+        raise UserError(
+            f"The soft tokens in {request.tokens} were trained on {header.config.backbone}, not on {backbone.name}.",
+            f"Use --backbone {header.config.backbone}, or train tokens on {backbone.name}.",
+        )
+    if request.unconditional == "negative" and header.config.polarities == 1:
+        raise UserError("These soft tokens have no negative polarity.", "Leave out --unconditional negative.")
+    return header
+
+
+def _is_limited(request: Request, prompts: Sequence[Prompt]) -> bool:
+    return request.limit is not None and request.limit < len(prompts)
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value

@@ -1,0 +1,38 @@
+"""Checks of a run folder that come before anything expensive."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agsm_bench.errors import MissingError
+from agsm_bench.jsonl import write_atomically, writing
+
+
+def ensure_writable(folder: Path) -> None:
+    """Makes the folder and tries to write in it; raises UserError where that fails."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes a JSON file atomically."""
+    write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def read_json(path: Path, fix: str) -> dict[str, Any]:
+    """Reads a JSON object; raises MissingError, ending with `fix`, where it is absent or damaged."""
+    try:
+        value = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise MissingError(f"There is no {path}.", fix) from error
+    except (OSError, ValueError) as error:
+        raise MissingError(f"{path} is damaged ({error}).", fix) from error
+    if not isinstance(value, dict):
+        raise MissingError(f"{path} is damaged: it does not hold an object.", fix)
+    return value

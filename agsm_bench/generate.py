@@ -1,0 +1,46 @@
+"""Prompts to images: lazy and resumable, one seed a sample."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from agsm_bench.seeds import generator_for
+from agsm_bench.types import RunSpec, Sample
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from agsm_bench.diffusion.denoiser import Denoiser
+
+
+def generate(
+    denoiser: Denoiser, spec: RunSpec, samples: Iterable[Sample], batch_size: int
+) -> Iterator[tuple[Sample, bytes]]:
+    """Yields each sample with its PNG, in order; the noise of a sample depends on the run's seed and its id alone.
+
+    Args:
+        denoiser: the loaded backbone; soft tokens are attached by the caller.
+        spec: sampler settings and seed.
+        samples: what to make; consumed lazily.
+        batch_size: images at once; changes the speed, not the images.
+    """
+    remaining = iter(samples)
+    while batch := list(islice(remaining, batch_size)):
+        images = denoiser.sample(
+            [sample.prompt.text for sample in batch],
+            [generator_for("sample", spec.seed, sample.id) for sample in batch],
+            steps=spec.steps,
+            guidance_scale=spec.guidance_scale,
+            size=spec.size,
+        )
+        yield from zip(batch, map(to_png, images), strict=True)
+
+
+def to_png(image: Image.Image) -> bytes:
+    """The picture as PNG bytes."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()

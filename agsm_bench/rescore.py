@@ -1,0 +1,38 @@
+"""Scoring an existing run again, or the union of its shards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from agsm_bench import plugins
+from agsm_bench.contracts import Benchmark
+from agsm_bench.detections import DetectionStore
+from agsm_bench.errors import UserError
+from agsm_bench.evaluate import Progress, samples_of, score_run
+from agsm_bench.provenance import provenance
+from agsm_bench.shards import merge
+from agsm_bench.store import Run
+
+
+def rescore(runs: Sequence[Path], out: Path | None, progress: Progress) -> tuple[Path, dict[str, Any]]:
+    """Scores what lacks a score and writes the summary; returns the folder and the summary.
+
+    Raises:
+        UserError: several runs without a folder for their union, or runs that are no shards of one run.
+        MissingError: a folder is no run, or is damaged.
+    """
+    if len(runs) > 1 and out is None:
+        raise UserError("Several shards need a folder for their union.", "Add --out DIR.")
+    with _opened(runs, out) as run:
+        if out is not None:
+            DetectionStore(run.folder).copy_from([DetectionStore(shard) for shard in runs])
+        spec = run.manifest.spec
+        benchmark: Benchmark = plugins.load("benchmarks", spec.benchmark)
+        samples = samples_of(benchmark.prompts(spec.domain), spec.images_per_prompt)
+        return run.folder, score_run(run, benchmark, samples, progress)
+
+
+def _opened(runs: Sequence[Path], out: Path | None) -> Run:
+    return Run.reopen(runs[0], provenance("cpu")) if out is None else merge(runs, out)

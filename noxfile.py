@@ -1,0 +1,50 @@
+"""Set-up and checks: `python -m nox -s demo`, `python -m nox -s tests`."""
+
+import nox
+
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "tests"]
+
+OFFLINE = {"HF_HUB_OFFLINE": "1"}
+
+
+def install(session: nox.Session, *what: str) -> None:
+    """Installs the tested set of packages."""
+    session.install("-c", "constraints.txt", *what)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Train AGSM on the miniature, evaluate it beside its base, write demo/report.html."""
+    install(session, "-e", ".")
+    session.run("agsm-bench", "demo", *session.posargs, env=OFFLINE)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Lint, types and the default test suite."""
+    install(session, "-e", ".[dev]")
+    check_style(session)
+    session.run("pytest", *session.posargs, env=OFFLINE)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and types alone."""
+    install(session, "-e", ".[dev]")
+    check_style(session)
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """The tests that take minutes."""
+    install(session, "-e", ".[dev]")
+    session.run("pytest", "-m", "slow", *session.posargs, env=OFFLINE)
+
+
+def check_style(session: nox.Session) -> None:
+    """ruff and mypy."""
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy", "agsm_bench", "trainers", "benchmarks")
