@@ -25,7 +25,7 @@ def option(default: Any, help: str, **limits: float) -> Any:
 
 
 Objective = Callable[["Tensor", "Tensor | None", "Tensor", Any], "tuple[Tensor, dict[str, float]]"]
-"""(predictions [B, B, ...], EMA predictions of the same shape or None, targets [B, ...], options) -> (loss, diagnostics).
+"""(predictions [B, B, ...], EMA predictions alike or None, targets [B, ...], options) -> (loss, diagnostics).
 
 Row i is the image, column j the caption; the diagonal holds the matched pairs.
 """
@@ -112,9 +112,7 @@ class Benchmark(Protocol):
         """Every metric of one image."""
         ...
 
-    def summarise(
-        self, scores: Iterable[tuple[Prompt, str, Mapping[str, float | None]]]
-    ) -> dict[str, Interval]:
+    def summarise(self, scores: Iterable[tuple[Prompt, str, Mapping[str, float | None]]]) -> dict[str, Interval]:
         """Means with intervals, by metric."""
         ...
 

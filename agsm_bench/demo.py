@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from agsm_bench import plugins
 from agsm_bench.contracts import Backbone, Trainer
-from agsm_bench.evaluate import Progress, Request, evaluate
+from agsm_bench.evaluate import EvaluationOptions, Progress, Request, evaluate
 from agsm_bench.training.config import TrainingOptions, fill, resolve
 from agsm_bench.training.run import run_training
 
@@ -44,8 +44,9 @@ def run_demo(root: Path, progress: Progress, *, steps: int = STEPS, limit: int |
     """Trains, evaluates twice and writes the page; what is done already is not done again."""
     folders = Folders(root)
     train_tokens(folders.tokens, steps, progress)
+    options = EvaluationOptions(limit=limit, images_per_prompt=IMAGES_PER_PROMPT)
     for name, out, tokens in (("base", folders.base, None), ("AGSM", folders.agsm, folders.tokens)):
-        request = Request("geneval", BACKBONE, out, tokens, limit=limit, images_per_prompt=IMAGES_PER_PROMPT)
+        request = Request("geneval", BACKBONE, out, tokens, options)
         evaluate(request, lambda phase, done, total, name=name: progress(f"{name}: {phase}", done, total))  # type: ignore[misc]
     from agsm_bench.report.side_by_side import write_page
     from agsm_bench.training.log import LOG_FILE
@@ -60,5 +61,5 @@ def train_tokens(out: Path, steps: int, progress: Progress) -> None:
     trainer: Trainer = plugins.load("trainers", "agsm")
     backbone: Backbone = plugins.load("backbones", BACKBONE)
     options = resolve(TrainingOptions(steps=steps), backbone)
-    own = fill(trainer.options(), vars(backbone.training))
+    own = fill(trainer.options(), asdict(backbone.training))
     run_training("agsm", trainer, backbone, options, own, out, lambda step, _: progress("train", step, steps))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from agsm_bench import plugins
-from agsm_bench.contracts import Backbone, Benchmark
+from agsm_bench.contracts import Backbone, Benchmark, check_options, option
 from agsm_bench.errors import UserError
 from agsm_bench.identity import hash_files
 from agsm_bench.provenance import provenance
@@ -26,23 +26,31 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
+class EvaluationOptions:
+    """Settings with a flag each; None means the backbone's or the benchmark's default."""
+
+    limit: int | None = option(None, "Only so many prompts, spread over the benchmark; stamped as limited.", min=1)
+    images_per_prompt: int | None = option(None, "Images a prompt. (default: the benchmark's)", min=1)
+    guidance_scale: float | None = option(None, "Scale of CFG. (default: the backbone's)", min=0)
+    steps: int | None = option(None, "Sampling steps. (default: the backbone's)", min=1)
+    seed: int = option(0, "Seed of all samples' noise.", min=0)
+    batch_size: int = option(64, "Images at once; changes the speed, not the images.", min=1)
+    unconditional: Literal["positive", "negative"] = option(
+        "positive", "Soft tokens in the unconditional half of CFG (paper Table 5)."
+    )
+
+
+@dataclass(frozen=True)
 class Request:
-    """What to evaluate; None means the backbone's or the benchmark's default."""
+    """What to evaluate."""
 
     benchmark: str
     backbone: str
     out: Path
     tokens: Path | None = None
-    unconditional: Literal["positive", "negative"] = "positive"
-    limit: int | None = None
-    """Prompts, spread evenly over the benchmark."""
-    images_per_prompt: int | None = None
-    guidance_scale: float | None = None
-    steps: int | None = None
-    seed: int = 0
+    options: EvaluationOptions = field(default_factory=EvaluationOptions)
     shard: tuple[int, int] | None = None
     """(index, count), index from 0."""
-    batch_size: int = 64
 
 
 def evaluate(request: Request, progress: Progress) -> dict[str, Any]:
@@ -52,12 +60,13 @@ def evaluate(request: Request, progress: Progress) -> dict[str, Any]:
         UserError: settings that make no sense, tokens of another backbone, a folder of another run.
         MissingError: weights or tokens are absent or damaged.
     """
+    check_options(request.options)
     benchmark: Benchmark = plugins.load("benchmarks", request.benchmark)
     backbone: Backbone = plugins.load("backbones", request.backbone)
     header = _checked_header(request, backbone)
     spec = run_spec(request, benchmark, backbone, header)
     prompts = benchmark.prompts(backbone.domain)
-    samples = samples_of(spread(prompts, request.limit), spec.images_per_prompt)
+    samples = samples_of(spread(prompts, request.options.limit), spec.images_per_prompt)
     mine = [s for s in samples if request.shard is None or in_shard(s.id, *request.shard)]
     tokens = header and {k: v for k, v in header.training.items() if k != "backbone"}
     with Run.create_or_resume(
@@ -73,22 +82,20 @@ def evaluate(request: Request, progress: Progress) -> dict[str, Any]:
         return score_run(run, benchmark, mine, progress)
 
 
-def run_spec(
-    request: Request, benchmark: Benchmark, backbone: Backbone, header: TokensHeader | None
-) -> RunSpec:
+def run_spec(request: Request, benchmark: Benchmark, backbone: Backbone, header: TokensHeader | None) -> RunSpec:
     """The settings that the images depend on."""
     return RunSpec(
         benchmark=benchmark.name,
         domain=backbone.domain,
         backbone=backbone.name,
         weights=weights_hash(backbone),
-        guidance_scale=_or(request.guidance_scale, backbone.sampling.guidance_scale),
-        steps=_or(request.steps, backbone.sampling.steps),
+        guidance_scale=_or(request.options.guidance_scale, backbone.sampling.guidance_scale),
+        steps=_or(request.options.steps, backbone.sampling.steps),
         size=backbone.sampling.size,
-        seed=request.seed,
-        images_per_prompt=_or(request.images_per_prompt, benchmark.images_per_prompt),
+        seed=request.options.seed,
+        images_per_prompt=_or(request.options.images_per_prompt, benchmark.images_per_prompt),
         tokens=header.tokens_hash if header else None,
-        unconditional=request.unconditional,
+        unconditional=request.options.unconditional,
     )
 
 
@@ -109,9 +116,7 @@ def samples_of(prompts: Sequence[Prompt], images_per_prompt: int) -> list[Sample
     return [Sample(prompt, index) for prompt in prompts for index in range(images_per_prompt)]
 
 
-def score_run(
-    run: Run, benchmark: Benchmark, samples: Sequence[Sample], progress: Progress
-) -> dict[str, Any]:
+def score_run(run: Run, benchmark: Benchmark, samples: Sequence[Sample], progress: Progress) -> dict[str, Any]:
     """Scores what lacks a score, and writes the summary."""
     from agsm_bench.score import detector_of, score_images, summarise
 
@@ -131,11 +136,11 @@ def _generate_missing(
 
     denoiser = backbone.load()
     tokens = _load_tokens(request, backbone)
-    negative = 1 if request.unconditional == "negative" else None
+    negative = 1 if request.options.unconditional == "negative" else None
     attached = tokens.attached(denoiser.pipe, unconditional_polarity=negative) if tokens else nullcontext()
     done = len(samples) - len(missing)
     with attached:
-        for sample, png in generate(denoiser, run.manifest.spec, missing, request.batch_size):
+        for sample, png in generate(denoiser, run.manifest.spec, missing, request.options.batch_size):
             run.add_image(sample, png)
             done += 1
             progress("generate", done, len(samples))
@@ -151,7 +156,7 @@ def _load_tokens(request: Request, backbone: Backbone) -> SoftTokens | None:
 
 def _checked_header(request: Request, backbone: Backbone) -> TokensHeader | None:
     if request.tokens is None:
-        if request.unconditional == "negative":
+        if request.options.unconditional == "negative":
             raise UserError("--unconditional negative needs soft tokens.", "Add --tokens DIR.")
         return None
     header = read_header(request.tokens)
@@ -160,13 +165,13 @@ def _checked_header(request: Request, backbone: Backbone) -> TokensHeader | None
             f"The soft tokens in {request.tokens} were trained on {header.config.backbone}, not on {backbone.name}.",
             f"Use --backbone {header.config.backbone}, or train tokens on {backbone.name}.",
         )
-    if request.unconditional == "negative" and header.config.polarities == 1:
+    if request.options.unconditional == "negative" and header.config.polarities == 1:
         raise UserError("These soft tokens have no negative polarity.", "Leave out --unconditional negative.")
     return header
 
 
 def _is_limited(request: Request, prompts: Sequence[Prompt]) -> bool:
-    return request.limit is not None and request.limit < len(prompts)
+    return request.options.limit is not None and request.options.limit < len(prompts)
 
 
 def _or(value: Any, default: Any) -> Any:

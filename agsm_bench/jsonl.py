@@ -25,9 +25,7 @@ def writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or error
-        raise UserError(
-            f"{folder} cannot be written ({reason}).", "Free space there, or use another --out."
-        ) from error
+        raise UserError(f"{folder} cannot be written ({reason}).", "Free space there, or use another --out.") from error
 
 
 def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:

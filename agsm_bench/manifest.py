@@ -70,9 +70,7 @@ class Manifest:
                 "Use another --out, or the --limit of that run.",
             )
         new = tuple(entry for entry in asked.provenance if entry not in self.provenance)
-        return replace(
-            self, expected=asked.expected, limited=asked.limited, provenance=(*self.provenance, *new)
-        )
+        return replace(self, expected=asked.expected, limited=asked.limited, provenance=(*self.provenance, *new))
 
 
 def load_manifest(folder: Path) -> Manifest:

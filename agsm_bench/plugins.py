@@ -75,9 +75,7 @@ def _reason(error: Exception) -> str:
 
 
 def _files(kind: str) -> dict[str, Path]:
-    return {
-        path.stem.replace("_", "-") if kind == "backbones" else path.stem: path for path in _listing(kind)
-    }
+    return {path.stem.replace("_", "-") if kind == "backbones" else path.stem: path for path in _listing(kind)}
 
 
 def _listing(kind: str) -> Iterator[Path]:

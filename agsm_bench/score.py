@@ -37,9 +37,7 @@ def detector_of(domain: Domain) -> Detector:
     return detect
 
 
-def score_images(
-    run: Run, benchmark: Benchmark, samples: Sequence[Sample], detector: Detector
-) -> Iterator[Sample]:
+def score_images(run: Run, benchmark: Benchmark, samples: Sequence[Sample], detector: Detector) -> Iterator[Sample]:
     """Scores every stored image that lacks a score, and yields each sample when it is done."""
     store = DetectionStore(run.folder)
     metrics = benchmark.metrics(run.manifest.spec.domain)

@@ -218,9 +218,7 @@ def _prepare(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     foreign = [path.name for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     if foreign and MANIFEST not in foreign:
-        raise UserError(
-            f"{folder} is no run folder: it holds {foreign[0]} and no {MANIFEST}.", "Use another --out."
-        )
+        raise UserError(f"{folder} is no run folder: it holds {foreign[0]} and no {MANIFEST}.", "Use another --out.")
 
 
 def _locked(folder: Path) -> FileLock:

@@ -21,9 +21,7 @@ def load() -> Denoiser:
     from agsm_bench.diffusion.denoiser import MMDiTDenoiser
     from agsm_bench.diffusion.loading import load_pipeline
 
-    pipe = load_pipeline(
-        "StableDiffusion3Pipeline", weights_folder(NAME), text_encoder_3=None, tokenizer_3=None
-    )
+    pipe = load_pipeline("StableDiffusion3Pipeline", weights_folder(NAME), text_encoder_3=None, tokenizer_3=None)
     return MMDiTDenoiser(pipe, t5_length=0)
 
 
@@ -32,9 +30,7 @@ BACKBONE = Backbone(
     domain="shapes",
     tokens=TokensConfig(backbone=NAME, placement="mmdit", dim=128, layers=3),
     sampling=Sampling(size=24, steps=16, guidance_scale=3.0),
-    training=TrainingDefaults(
-        steps=1000, gamma_negative=0.1, denoising_weight=0.0, ema_decay=0.99, validate_every=100
-    ),
+    training=TrainingDefaults(steps=1000, gamma_negative=0.1, denoising_weight=0.0, ema_decay=0.99, validate_every=100),
     token_init="normal",
     weights=partial(weights_folder, NAME),
     load=load,

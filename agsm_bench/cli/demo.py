@@ -10,8 +10,8 @@ import typer
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of the demo; resumes what is in it.")] = Path("demo"),
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 600,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only so many of the 553 prompts.")] = None,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 600,
+    limit: Annotated[int | None, typer.Option(help="Only so many of the 553 prompts.")] = None,
 ) -> None:
     """Train AGSM on shapes-mmdit, evaluate base and tokens on GenEval, write demo/report.html."""
     from agsm_bench.cli.progress import phases

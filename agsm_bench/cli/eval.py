@@ -4,48 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
+from agsm_bench.cli.options import pick, with_flags
 from agsm_bench.errors import ExitCode, UserError
+from agsm_bench.evaluate import EvaluationOptions
 
 
-def evaluate(
+def _evaluate(
     benchmark: Annotated[str, typer.Argument(help="Name of the benchmark, e.g. geneval.")],
-    backbone: Annotated[
-        str, typer.Option(help="Backbone, see `agsm-bench list backbones`.")
-    ] = "shapes-mmdit",
+    backbone: Annotated[str, typer.Option(help="Backbone, see `agsm-bench list backbones`.")] = "shapes-mmdit",
     tokens: Annotated[Path | None, typer.Option(help="Folder or file of trained soft tokens.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Run folder; resumes what is in it. (default: runs/BENCHMARK-BACKBONE, or with -TOKENS)"
-        ),
+        typer.Option(help="Run folder; resumes what is in it. (default: runs/BENCHMARK-BACKBONE, or with -TOKENS)"),
     ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(min=1, help="Only so many prompts, spread over the benchmark; stamped as limited."),
-    ] = None,
-    images_per_prompt: Annotated[int | None, typer.Option(min=1, help="(default: the benchmark's)")] = None,
-    guidance_scale: Annotated[
-        float | None, typer.Option(min=0, help="CFG. (default: the backbone's)")
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Sampling steps. (default: the backbone's)")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all samples' noise.")] = 0,
-    shard: Annotated[
-        str | None, typer.Option(help="i/n: only the i-th (from 0) of n parts; merge with `score`.")
-    ] = None,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Images at once; changes the speed, not the images.")
-    ] = 64,
-    unconditional: Annotated[
-        Literal["positive", "negative"],
-        typer.Option(help="Tokens in the unconditional half of CFG (paper Table 5)."),
-    ] = "positive",
+    shard: Annotated[str | None, typer.Option(help="i/n: only part i (from 0) of n; merge with `score`.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    **flags: Any,
 ) -> None:
     """Generate a benchmark's images and score them; resumes.
 
@@ -56,24 +34,26 @@ def evaluate(
     from agsm_bench import evaluate as evaluation
     from agsm_bench.cli.progress import phases
 
-    name = "-".join(
-        [benchmark, backbone, *([tokens.stem if tokens.is_file() else tokens.name] if tokens else [])]
-    )
-    request = evaluation.Request(
-        benchmark=benchmark, backbone=backbone, out=out or Path("runs") / name, tokens=tokens,
-        unconditional=unconditional, limit=limit, images_per_prompt=images_per_prompt,
-        guidance_scale=guidance_scale, steps=steps, seed=seed, shard=parse_shard(shard), batch_size=batch_size,
-    )  # fmt: skip
+    folder = out or Path("runs") / default_name(benchmark, backbone, tokens)
+    options = pick(EvaluationOptions, flags)
+    request = evaluation.Request(benchmark, backbone, folder, tokens, options, parse_shard(shard))
     try:
         with phases(f"{benchmark} on {backbone}") as progress:
             summary = evaluation.evaluate(request, progress)
     except KeyboardInterrupt as error:
-        raise UserError(
-            f"Interrupted; {request.out} keeps what is done.",
-            "Run the same command to go on.",
-            ExitCode.INTERRUPTED,
-        ) from error
-    show(summary, request.out, json_)
+        fix = "Run the same command to go on."
+        raise UserError(f"Interrupted; {folder} keeps what is done.", fix, ExitCode.INTERRUPTED) from error
+    show(summary, folder, json_)
+
+
+evaluate = with_flags(_evaluate, EvaluationOptions)
+
+
+def default_name(benchmark: str, backbone: str, tokens: Path | None) -> str:
+    """Name of the run folder where none is given."""
+    if tokens is None:
+        return f"{benchmark}-{backbone}"
+    return f"{benchmark}-{backbone}-{tokens.parent.name if tokens.is_file() else tokens.name}"
 
 
 def parse_shard(text: str | None) -> tuple[int, int] | None:

@@ -11,9 +11,7 @@ from agsm_bench.errors import UserError
 
 
 def list_plugins(
-    kind: Annotated[
-        str | None, typer.Argument(help="trainers, benchmarks or backbones; all without it.")
-    ] = None,
+    kind: Annotated[str | None, typer.Argument(help="trainers, benchmarks or backbones; all without it.")] = None,
 ) -> None:
     """List trainers, benchmarks and backbones, each with its one-line description."""
     if kind is not None and kind not in plugins.KINDS:

@@ -32,9 +32,7 @@ TEXTS = {Format.MD: render.to_markdown, Format.CSV: render.to_csv, Format.JSON: 
 
 def report(
     table: Annotated[int, typer.Option(help="The paper's table, 1..13.")],
-    domain: Annotated[
-        DomainName, typer.Option(help="Where the measured values come from.")
-    ] = DomainName.SHAPES,
+    domain: Annotated[DomainName, typer.Option(help="Where the measured values come from.")] = DomainName.SHAPES,
     format: Annotated[Format, typer.Option(help="How to print it.")] = Format.RICH,
     runs: Annotated[list[Path] | None, typer.Option(help="A further run folder; may be repeated.")] = None,
     out: Annotated[Path | None, typer.Option(help="A file to write instead of the standard output.")] = None,

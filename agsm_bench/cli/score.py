@@ -10,9 +10,7 @@ import typer
 
 def score(
     runs: Annotated[list[Path], typer.Argument(help="A run folder, or several shards of one run to merge.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Where the merged run goes; needed for several shards.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the merged run goes; needed for several shards.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Score a run's images again, or merge the shards of a run.

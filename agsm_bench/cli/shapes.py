@@ -21,10 +21,8 @@ def build(
     out: Annotated[
         Path, typer.Option(help="Working folder: data, checkpoints, logs; the model ends in OUT/NAME/model.")
     ] = Path("runs/shapes-build"),
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps. (default: the recipe's)")] = None,
-    threads: Annotated[
-        int, typer.Option(min=1, help="CPU threads; two builds side by side with one each are fastest.")
-    ] = 1,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps. (default: the recipe's)")] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads; two builds side by side with one each are fastest.")] = 1,
 ) -> None:
     """Train a miniature model from scratch on rendered scenes; resumes what is in the folder.
 
@@ -32,6 +30,9 @@ def build(
     """
     if name not in BUILDS:
         raise UserError(f"There is no miniature model '{name}'.", f"Known: {', '.join(BUILDS)}.")
+    for flag, value in (("--steps", steps), ("--threads", threads)):
+        if value is not None and value < 1:
+            raise UserError(f"{flag} is {value}.", "Use at least 1.")
     ensure_writable(out)
     import torch
 

@@ -11,7 +11,7 @@ import typer
 
 from agsm_bench import plugins
 from agsm_bench.cli.options import pick, with_flags
-from agsm_bench.cli.progress import progress_bar
+from agsm_bench.cli.progress import phases
 from agsm_bench.contracts import Backbone, Trainer, check_options
 from agsm_bench.errors import MissingError
 from agsm_bench.training.config import TrainingOptions, fill, resolve
@@ -56,9 +56,7 @@ def _group() -> None:
 def _train(
     trainer_name: str,
     trainer: Trainer,
-    backbone: Annotated[
-        str, typer.Option(help="Backbone, see `agsm-bench list backbones`.")
-    ] = "shapes-mmdit",
+    backbone: Annotated[str, typer.Option(help="Backbone, see `agsm-bench list backbones`.")] = "shapes-mmdit",
     out: Annotated[
         Path | None,
         typer.Option(help="Run folder; resumes what is in it. (default: runs/TRAINER-BACKBONE-SEED)"),
@@ -75,12 +73,11 @@ def _train(
     folder = out or Path("runs") / f"{trainer_name}-{backbone}-{options.seed}"
     own = fill(own, asdict(chosen.training))
     resolved = resolve(options, chosen)
-    with progress_bar() as bar:
-        task = bar.add_task(f"{trainer_name} on {backbone}", total=resolved.steps, note="")
-
-        def show(step: int, record: dict[str, float]) -> None:
-            bar.update(task, completed=step, note=f"loss {record['loss']:.4f}")
-
-        path = run_training(trainer_name, trainer, chosen, resolved, own, folder, show)
+    total = int(resolved.steps or 0)
+    with phases(f"{trainer_name} on {backbone}") as show:
+        path = run_training(
+            trainer_name, trainer, chosen, resolved, own, folder,
+            lambda step, record: show("train", step, total, f"loss {record['loss']:.4f}"),
+        )  # fmt: skip
     typer.echo(f"Soft tokens: {path}")
     typer.echo(f"Next: agsm-bench eval geneval --backbone {backbone} --tokens {folder}")

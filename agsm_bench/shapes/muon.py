@@ -15,9 +15,7 @@ COEFFICIENTS = (3.4445, -4.775, 2.0315)
 class Muon(torch.optim.Optimizer):
     """Momentum orthogonalised by Newton-Schulz, for matrices; update scaled to the root mean square of AdamW's."""
 
-    def __init__(
-        self, params: Iterable[Tensor], lr: float, weight_decay: float = 0.0, momentum: float = 0.95
-    ) -> None:
+    def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float = 0.0, momentum: float = 0.95) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()

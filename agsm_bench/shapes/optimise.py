@@ -54,9 +54,7 @@ def _outer(name: str) -> bool:
     return any(part in name for part in ("embed", "norm", "proj_out", "time_emb"))
 
 
-def train(
-    model: nn.Module, loss_of: LossFunction, schedule: Schedule, folder: Path, seed: int = 0
-) -> nn.Module:
+def train(model: nn.Module, loss_of: LossFunction, schedule: Schedule, folder: Path, seed: int = 0) -> nn.Module:
     """Trains `model` in place, resuming from `folder` if it holds a checkpoint; returns the EMA model.
 
     Each step draws from its own generator, so a resumed run equals an unbroken one.
@@ -93,14 +91,10 @@ def _update_ema(ema: nn.Module, model: nn.Module, decay: float) -> None:
 
 def _log(folder: Path, step: int, loss: float, seconds: float) -> None:
     with (folder / "log.jsonl").open("a") as log:
-        log.write(
-            json.dumps({"step": step, "loss": round(loss, 5), "seconds_per_step": round(seconds, 3)}) + "\n"
-        )
+        log.write(json.dumps({"step": step, "loss": round(loss, 5), "seconds_per_step": round(seconds, 3)}) + "\n")
 
 
-def _save(
-    folder: Path, step: int, model: nn.Module, ema: nn.Module, optims: list[torch.optim.Optimizer]
-) -> None:
+def _save(folder: Path, step: int, model: nn.Module, ema: nn.Module, optims: list[torch.optim.Optimizer]) -> None:
     state = {
         "step": step,
         "model": model.state_dict(),

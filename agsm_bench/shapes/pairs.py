@@ -21,8 +21,6 @@ class ShapesPairs:
 
     def item(self, index: int) -> tuple[np.ndarray, str]:
         """uint8 picture [24, 24, 3] and one of its true captions."""
-        rng = np.random.default_rng(
-            seed_of("shapes", "held out" if self.held_out else "train", self.seed, index)
-        )
+        rng = np.random.default_rng(seed_of("shapes", "held out" if self.held_out else "train", self.seed, index))
         scene = sample_scene(rng)
         return render(scene), caption(scene, rng)

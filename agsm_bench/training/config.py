@@ -13,14 +13,10 @@ class TrainingOptions:
     """Options of the loop; None means the backbone's default."""
 
     steps: int | None = option(None, "Optimiser steps. (default: the backbone's)", min=1)
-    batch: int = option(
-        4, "Images a step; all batch x batch pairs are used (paper: 4, i.e. '16 (1:3)').", min=1
-    )
+    batch: int = option(4, "Images a step; all batch x batch pairs are used (paper: 4, i.e. '16 (1:3)').", min=1)
     learning_rate: float | None = option(None, "Peak learning rate. (default: the backbone's)", min=0)
     min_learning_rate: float = option(1e-5, "Floor of the cosine schedule.", min=0)
-    restart_every: int = option(
-        10, "Validation intervals between warm restarts of the cosine schedule.", min=1
-    )
+    restart_every: int = option(10, "Validation intervals between warm restarts of the cosine schedule.", min=1)
     weight_decay: float = option(1e-4, "AdamW's weight decay.", min=0)
     ema_decay: float | None = option(None, "Decay of the EMA tokens. (default: the backbone's)", min=0, max=1)
     seed: int = option(0, "Seed of tokens, data order, noise and timesteps.", min=0)
@@ -43,7 +39,5 @@ def resolve(options: TrainingOptions, backbone: Backbone) -> TrainingOptions:
 
 def fill(options: Any, defaults: dict[str, Any]) -> Any:
     """A copy of an options dataclass with None replaced from `defaults`, where they have the name."""
-    missing = {
-        name: defaults[name] for name, value in asdict(options).items() if value is None and name in defaults
-    }
+    missing = {name: defaults[name] for name, value in asdict(options).items() if value is None and name in defaults}
     return replace(options, **missing)

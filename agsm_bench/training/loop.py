@@ -114,27 +114,17 @@ class Training:
     def _loss(self, batch: Batch, attachment: Attachment) -> tuple[Tensor, dict[str, float]]:
         """One timestep and one noise for all pairs (paper Algorithm 1, lines 4 to 7)."""
         generator = generator_for("train", self.options.seed, self.step)
-        timestep = (
-            torch.randint(1000, (1,), generator=generator).to(batch.latents.device).expand(len(batch.latents))
-        )
-        noise = (
-            torch.randn(batch.latents.shape[1:], generator=generator)
-            .to(batch.latents)
-            .expand_as(batch.latents)
-        )
+        timestep = torch.randint(1000, (1,), generator=generator).to(batch.latents.device).expand(len(batch.latents))
+        noise = torch.randn(batch.latents.shape[1:], generator=generator).to(batch.latents).expand_as(batch.latents)
         noised = self.denoiser.process.add_noise(batch.latents, noise, timestep)
         target = self.denoiser.process.target(batch.latents, noise)
         trainer, ema = self.job.trainer, None
         if trainer.uses_ema:
             attachment.tokens = self.ema
             with torch.no_grad():
-                ema = predict_pairs(
-                    self.denoiser, attachment, noised, timestep, batch.text, trainer.polarities
-                )
+                ema = predict_pairs(self.denoiser, attachment, noised, timestep, batch.text, trainer.polarities)
         attachment.tokens = self.student
-        predictions = predict_pairs(
-            self.denoiser, attachment, noised, timestep, batch.text, trainer.polarities
-        )
+        predictions = predict_pairs(self.denoiser, attachment, noised, timestep, batch.text, trainer.polarities)
         loss, diagnostics = trainer.objective(predictions, ema, target, self.job.objective_options)
         return loss, {
             "timestep": int(timestep[0]),

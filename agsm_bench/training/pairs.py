@@ -67,7 +67,10 @@ def predict_pairs(
     text: TextCondition,
     polarities: int,
 ) -> Tensor:
-    """Predictions of all pairs, [B, B, ...]: image i under caption j, psi+ on the diagonal when there are two polarities."""
+    """Predictions of all pairs, [B, B, ...]: image i under caption j.
+
+    With two polarities psi+ goes to the diagonal and psi- elsewhere.
+    """
     count = len(noised)
     image, caption = (
         index.flatten() for index in torch.meshgrid(torch.arange(count), torch.arange(count), indexing="ij")

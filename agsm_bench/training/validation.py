@@ -35,11 +35,7 @@ def validate(denoiser: Denoiser, attachment: Attachment, data: ValidationSet) ->
     """With psi+ on every pair, as at sampling: mean squared errors of matched and mismatched pairs, their gap,
     and how often the matched caption has the least error of its image."""
     errors = torch.stack(
-        [
-            _errors(denoiser, attachment, batch, g, t)
-            for g, batch in enumerate(data.batches)
-            for t in TIMESTEPS
-        ]
+        [_errors(denoiser, attachment, batch, g, t) for g, batch in enumerate(data.batches) for t in TIMESTEPS]
     )
     matched = torch.eye(GROUP_SIZE, dtype=torch.bool)
     positive, negative = errors[:, matched].mean().item(), errors[:, ~matched].mean().item()

@@ -1,0 +1,126 @@
+"""The command line: what it prints, and how it refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Cli
+
+from agsm_bench.tokens.checkpoint import save_tokens
+from agsm_bench.tokens.header import TokensConfig
+from agsm_bench.tokens.soft_tokens import SoftTokens
+
+GENEVAL_SHA256 = "5c48e0813e812e3c373fa5c8ed07a8f0a483be30272b4427b0559c8048e67c13"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["train", "--help"], ["prompts", "geneval"]])
+def test_text_commands_import_no_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys; from agsm_bench.cli.main import main; sys.argv = ['agsm-bench', *sys.argv[1:]]\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'diffusers', 'transformers', 'pandas', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_list_names_every_plugin(cli: Cli) -> None:
+    code, out, _ = cli("list")
+    assert code == 0
+    for name in ("agsm", "softrepa", "geneval", "shapes-unet", "shapes-mmdit"):
+        assert f"  {name} " in out
+
+
+def test_photo_prompts_are_upstreams_file(cli: Cli) -> None:
+    code, out, _ = cli("prompts", "geneval", "--domain", "photo")
+    assert code == 0
+    assert hashlib.sha256(out.encode()).hexdigest() == GENEVAL_SHA256
+
+
+def test_shapes_prompts_have_the_same_tags(cli: Cli) -> None:
+    _, photo, _ = cli("prompts", "geneval", "--domain", "photo")
+    _, shapes, _ = cli("prompts", "geneval")
+    tags = [[json.loads(line)["tag"] for line in text.splitlines()] for text in (photo, shapes)]
+    assert tags[0] == tags[1]
+
+
+def refused(result: tuple[int, str, str], code: int, *words: str) -> None:
+    """One line on stderr that says what to type next, and the exit code."""
+    assert result[0] == code, result
+    assert result[2].startswith("agsm-bench: ")
+    assert len(result[2].strip().splitlines()) == 1
+    assert "Traceback" not in result[2]
+    for word in words:
+        assert word in result[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "agms"], ["Did you mean 'agsm'"]),
+        (["train", "agsm", "--backbone", "shapes-unit"], ["Did you mean 'shapes-unet'"]),
+        (["train", "agsm", "--steps", "-1"], ["--steps", "at least 1"]),
+        (["train", "agsm", "--batch", "0"], ["--batch"]),
+        (["train", "agsm", "--learning-rate", "nan"], ["--learning-rate"]),
+        (["train", "agsm", "--gamma-negative", "-0.1"], ["--gamma-negative"]),
+        (["eval", "genevel"], ["Did you mean 'geneval'"]),
+        (["eval", "geneval", "--backbone", "sd99"], ["Known: shapes-mmdit, shapes-unet"]),
+        (["eval", "geneval", "--limit", "0"], ["--limit", "at least 1"]),
+        (["eval", "geneval", "--shard", "2/2"], ["--shard", "0/2"]),
+        (["eval", "geneval", "--unconditional", "negative"], ["--tokens"]),
+        (["report", "--table", "14"], ["1", "13"]),
+        (["shapes", "build", "shapes-vea"], ["Known: shapes-vae"]),
+        (["list", "metrcis"], ["Known: trainers"]),
+        (["prompts", "coco"], ["Known: geneval"]),
+    ],
+)
+def test_usage_errors(cli: Cli, arguments: list[str], words: list[str]) -> None:
+    refused(cli(*arguments), 2, *words)
+
+
+def test_unknown_flag_is_a_usage_error(cli: Cli) -> None:
+    code, _, err = cli("train", "agsm", "--gama", "1")
+    assert code == 2
+    assert "--gama" in err
+
+
+def test_absent_tokens(cli: Cli, tmp_path: Path) -> None:
+    refused(cli("eval", "geneval", "--tokens", tmp_path / "none", "--out", tmp_path / "run"), 3, "train")
+    assert not (tmp_path / "run").exists()
+
+
+def test_damaged_tokens(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "soft_tokens.safetensors").write_bytes(b"not a safetensors file")
+    refused(cli("eval", "geneval", "--tokens", tmp_path, "--out", tmp_path / "run"), 3)
+
+
+def test_tokens_of_another_backbone(cli: Cli, tmp_path: Path) -> None:
+    tokens = SoftTokens(TokensConfig(backbone="shapes-unet", placement="unet", dim=128))
+    save_tokens(tokens, tmp_path, {"trainer": "agsm"})
+    refused(cli("eval", "geneval", "--tokens", tmp_path, "--out", tmp_path / "run"), 2, "--backbone shapes-unet")
+
+
+def test_folder_that_cannot_be_written(cli: Cli, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    refused(cli("train", "agsm", "--steps", 1, "--out", blocked / "run"), 2, "--out")
+    refused(cli("eval", "geneval", "--limit", 1, "--out", blocked / "run"), 2, "--out")
+    assert blocked.read_text() == ""
+
+
+def test_absent_weights(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGSM_BENCH_SHAPES_WEIGHTS", str(tmp_path))
+    refused(cli("eval", "geneval", "--out", tmp_path / "run"), 3, "agsm-bench shapes build shapes-mmdit")
+
+
+def test_score_of_no_run(cli: Cli, tmp_path: Path) -> None:
+    refused(cli("score", tmp_path), 3)
+    refused(cli("score", tmp_path / "a", tmp_path / "b"), 2, "--out")

@@ -1,0 +1,177 @@
+"""The training loop on the shipped miniature backbones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from agsm_bench import plugins
+from agsm_bench.contracts import Backbone, Trainer
+from agsm_bench.diffusion.denoiser import Denoiser
+from agsm_bench.errors import MissingError, UserError
+from agsm_bench.tokens.header import read_header
+from agsm_bench.training.config import TrainingOptions, fill, resolve
+from agsm_bench.training.loop import Job, Training, learning_rate, train
+from agsm_bench.training.pairs import CachedText, load_batch, predict_pairs
+from agsm_bench.training.run import run_training
+
+BACKBONES = ("shapes-unet", "shapes-mmdit")
+
+
+def silent(step: int, record: dict[str, float]) -> None:
+    """No progress bar."""
+
+
+@pytest.fixture(scope="module")
+def denoisers() -> dict[str, Denoiser]:
+    return {name: plugins.load("backbones", name).load() for name in BACKBONES}
+
+
+def job(out: Path, trainer: str = "agsm", backbone: str = "shapes-mmdit", **options: Any) -> Job:
+    found: Trainer = plugins.load("trainers", trainer)
+    chosen: Backbone = plugins.load("backbones", backbone)
+    own = {k: options.pop(k) for k in list(options) if k in found.options.__dataclass_fields__}  # type: ignore[attr-defined]
+    resolved = resolve(TrainingOptions(**({"steps": 4, "validate_every": 2, "save_every": 2} | options)), chosen)
+    out.mkdir(parents=True, exist_ok=True)
+    defaults = {"gamma_negative": chosen.training.gamma_negative, "denoising_weight": chosen.training.denoising_weight}
+    return Job(trainer, found, chosen, resolved, fill(found.options(**own), defaults), out)
+
+
+def log_of(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("trainer", ["agsm", "softrepa"])
+def test_resume_equals_an_unbroken_run(
+    tmp_path: Path, denoisers: dict[str, Denoiser], trainer: str, backbone: str
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    first = train(job(whole, trainer, backbone), denoisers[backbone], silent)
+    train(job(broken, trainer, backbone, steps=2), denoisers[backbone], silent)
+    second = train(job(broken, trainer, backbone), denoisers[backbone], silent)
+    assert first.read_bytes() == second.read_bytes()
+    # the interrupted run validated at its own last step too; everything else is the same
+    assert log_of(whole) == log_of(broken)
+
+
+def test_log_and_header(tmp_path: Path, denoisers: dict[str, Denoiser]) -> None:
+    path = train(job(tmp_path, seed=3), denoisers["shapes-mmdit"], silent)
+    records = log_of(tmp_path)
+    assert [r["step"] for r in records] == [1, 2, 3, 4]
+    for key in ("loss", "lr", "err_positive", "err_negative", "win_rate", "margin", "tokens_norm", "weight_positive"):
+        assert all(key in r for r in records)
+    assert ["val_gap" in r for r in records] == [False, True, False, True]
+    header = read_header(path)
+    assert header.config.backbone == "shapes-mmdit"
+    assert (header.training["trainer"], header.training["seed"], header.training["steps"]) == ("agsm", 3, 4)
+
+
+def test_seeds_differ_and_repeat(tmp_path: Path, denoisers: dict[str, Denoiser]) -> None:
+    paths = [
+        train(job(tmp_path / name, seed=seed, steps=1), denoisers["shapes-mmdit"], silent)
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    ]
+    a, b, c = (path.read_bytes() for path in paths)
+    assert a == b
+    assert a != c
+
+
+def test_ema_follows_its_decay(tmp_path: Path, denoisers: dict[str, Denoiser]) -> None:
+    for decay in (0.0, 0.5, 1.0):
+        training = Training(job(tmp_path / str(decay), ema_decay=decay, steps=1), denoisers["shapes-mmdit"])
+        start = training.student.base.detach().clone()
+        training.run(silent)
+        expected = start.lerp(training.student.base.detach(), 1 - decay)
+        torch.testing.assert_close(training.ema.base, expected)
+
+
+def test_the_backbone_is_untouched(tmp_path: Path, denoisers: dict[str, Denoiser]) -> None:
+    network = denoisers["shapes-unet"].network
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    train(job(tmp_path, backbone="shapes-unet"), denoisers["shapes-unet"], silent)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_predict_pairs_equals_one_pair_at_a_time(
+    tmp_path: Path, denoisers: dict[str, Denoiser], backbone: str
+) -> None:
+    denoiser = denoisers[backbone]
+    training = Training(job(tmp_path, backbone=backbone), denoiser)
+    batch = load_batch(training.data, range(3), denoiser, CachedText(denoiser))
+    timestep = torch.full((3,), 640)
+    noised = denoiser.process.add_noise(batch.latents, torch.randn_like(batch.latents), timestep)
+    with torch.no_grad(), training.student.attached(denoiser.network) as attachment:
+        together = predict_pairs(denoiser, attachment, noised, timestep, batch.text, polarities=2)
+        for i in range(3):
+            for j in range(3):
+                attachment.polarity = int(i != j)
+                alone = denoiser.predict(noised[i : i + 1], timestep[:1], batch.text.rows(torch.tensor([j])))
+                torch.testing.assert_close(together[i, j], alone[0], atol=1e-5, rtol=1e-4)
+
+
+def test_positive_only_leaves_the_negative_tokens_to_weight_decay(
+    tmp_path: Path, denoisers: dict[str, Denoiser]
+) -> None:
+    training = Training(job(tmp_path, gamma_negative=0.0, weight_decay=0.0, steps=2), denoisers["shapes-mmdit"])
+    start = training.student.base.detach().clone()
+    training.run(silent)
+    assert torch.equal(training.student.base[1], start[1])
+    assert not torch.equal(training.student.base[0], start[0])
+
+
+def test_learning_rate_is_torchs_cosine_with_warm_restarts() -> None:
+    options = resolve(
+        TrainingOptions(validate_every=3, restart_every=4, learning_rate=1e-3),
+        plugins.load("backbones", "shapes-mmdit"),
+    )
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=4, eta_min=1e-5)
+    for step in range(40):
+        assert learning_rate(options, step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        optimizer.step()
+        if (step + 1) % 3 == 0:
+            schedule.step()
+
+
+def test_held_out_pairs_are_not_trained_on() -> None:
+    backbone: Backbone = plugins.load("backbones", "shapes-mmdit")
+    train_items = [backbone.training_data(0, False).item(i) for i in range(50)]
+    held_out = [backbone.training_data(0, True).item(i) for i in range(50)]
+    pictures = {picture.tobytes() for picture, _ in train_items}
+    assert len(pictures) == 50
+    assert not pictures & {picture.tobytes() for picture, _ in held_out}
+
+
+def run(out: Path, **options: Any) -> Path:
+    made = job(out, **options)
+    return run_training("agsm", made.trainer, made.backbone, made.options, made.objective_options, out, silent)
+
+
+def test_a_folder_of_another_configuration_is_refused(tmp_path: Path) -> None:
+    path = run(tmp_path, steps=1)
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=r"batch was 4, now 2.*--out"):
+        run(tmp_path, steps=1, batch=2)
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_state_is_refused_and_kept(tmp_path: Path) -> None:
+    run(tmp_path, steps=1)
+    state = tmp_path / "training_state.safetensors"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(MissingError, match="damaged"):
+        run(tmp_path, steps=2)
+    assert len(state.read_bytes()) == 1000
+
+
+def test_more_steps_go_on(tmp_path: Path) -> None:
+    run(tmp_path, steps=1)
+    run(tmp_path, steps=2)
+    assert [r["step"] for r in log_of(tmp_path)] == [1, 2]
