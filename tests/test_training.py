@@ -99,9 +99,7 @@ def test_the_backbone_is_untouched(tmp_path: Path, denoisers: dict[str, Denoiser
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_predict_pairs_equals_one_pair_at_a_time(
-    tmp_path: Path, denoisers: dict[str, Denoiser], backbone: str
-) -> None:
+def test_predict_pairs_equals_one_pair_at_a_time(tmp_path: Path, denoisers: dict[str, Denoiser], backbone: str) -> None:
     denoiser = denoisers[backbone]
     training = Training(job(tmp_path, backbone=backbone), denoiser)
     batch = load_batch(training.data, range(3), denoiser, CachedText(denoiser))

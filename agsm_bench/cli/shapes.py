@@ -39,7 +39,47 @@ def build(
     from agsm_bench.shapes import build as builder
 
     torch.set_num_threads(threads)
-    model = builder.build(name, out, steps)
+    if name == "shapes-clip":
+        from agsm_bench.shapes.clip import build_clip
+
+        build_clip(out, steps)
+        model = out / name / "model"
+    else:
+        model = builder.build(name, out, steps)
     typer.echo(
         f"Saved {model}; use it with AGSM_BENCH_SHAPES_WEIGHTS, or copy it into agsm_bench/shapes/weights/{name}."
     )
+
+
+@shapes.command()
+def samples(
+    backbone: Annotated[str, typer.Argument(help="A shapes backbone.")] = "shapes-mmdit",
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("samples.png"),
+) -> None:
+    """Write a sheet of samples, twelve for each of GenEval's six tasks, enlarged."""
+    from agsm_bench import plugins
+    from agsm_bench.contracts import Backbone
+
+    chosen: Backbone = plugins.load("backbones", backbone)
+    chosen.weights()
+    ensure_writable(out.parent)
+    from agsm_bench.shapes.show import write_samples
+
+    write_samples(chosen.load(), out, steps=chosen.sampling.steps, guidance_scale=chosen.sampling.guidance_scale)
+    typer.echo(f"Wrote {out}.")
+
+
+@shapes.command()
+def scenes(
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("scenes.png"),
+    seed: Annotated[int, typer.Option(help="Seed of the scenes.")] = 0,
+) -> None:
+    """Write a sheet of 72 rendered scenes, enlarged, and print their captions."""
+    ensure_writable(out.parent)
+    from agsm_bench.shapes.pairs import ShapesPairs
+    from agsm_bench.shapes.show import grid
+
+    items = [ShapesPairs(seed, held_out=False).item(index) for index in range(72)]
+    grid([picture for picture, _ in items]).save(out)
+    for _, caption in items:
+        typer.echo(caption)

@@ -22,6 +22,7 @@ from agsm_bench.shapes.architectures import (
 )
 from agsm_bench.shapes.corpus import CAPTIONS_PER_SCENE, Corpus, load_corpus
 from agsm_bench.shapes.optimise import Schedule, train
+from agsm_bench.shapes.show import write_curve
 from agsm_bench.shapes.tokenizer import build_tokenizer
 
 BATCH = 64
@@ -57,6 +58,7 @@ def build(name: str, work: Path, steps: int | None = None) -> Path:
     pipeline = PIPELINES[name](work)
     train_pipeline(pipeline, load_corpus(work), schedule, work, name)
     pipeline.to(torch.float16).save_pretrained(model)
+    write_curve(work / name / "log.jsonl", work / name / "curve.png")
     return model
 
 

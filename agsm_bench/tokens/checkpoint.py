@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from agsm_bench.errors import MissingError, UserError
+from agsm_bench.jsonl import write_atomically, writing
 from agsm_bench.tokens.header import pack, read_verified, tokens_file
 from agsm_bench.tokens.soft_tokens import SoftTokens
 
@@ -34,11 +34,9 @@ def save_tokens(tokens: SoftTokens, path: str | Path, training: Mapping[str, Any
     file = tokens_file(path)
     values = {name: _bytes(value) for name, value in tokens.state_dict().items()}
     data = pack(tokens.config, values, training)
-    try:
+    with writing(file.parent):
         file.parent.mkdir(parents=True, exist_ok=True)
-        _write_atomically(file, data)
-    except OSError as error:
-        raise UserError(f"{file} cannot be written ({error.strerror}).", "Pass a writable folder.") from error
+        write_atomically(file, data)
     return file
 
 
@@ -77,14 +75,3 @@ def load_tokens(path: str | Path, backbone: str | None = None) -> SoftTokens:
 def _bytes(value: torch.Tensor) -> bytes:
     return value.detach().to("cpu", torch.float32).numpy().astype("<f4").tobytes()
 
-
-def _write_atomically(file: Path, data: bytes) -> None:
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)

@@ -1,0 +1,90 @@
+"""Imports go one way, and plugins do not look into each other."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LEVELS = (
+    ("types", "errors"),
+    ("stats", "seeds", "identity", "provenance", "jsonl", "folders", "tokens.header"),
+    ("contracts", "manifest", "records", "store", "shards", "detections", "plugins"),
+    ("geneval_prompts", "geneval_rules", "diffusion", "shapes", "tokens", "training"),
+    ("trainers", "benchmarks", "backbones"),
+    ("generate", "score", "evaluate", "rescore"),
+    ("report",),
+    ("demo",),
+    ("cli",),
+    ("__main__",),
+)
+"""Lowest first; a module imports from its own level and those below."""
+EXCEPTIONS = {
+    # the vocabulary is plain words, and the prompts of the shapes domain are made of them
+    ("geneval_prompts", "shapes.vocabulary"),
+    # for annotations only
+    ("contracts", "diffusion.denoiser"),
+    # the sample sheets take their prompts from the benchmark's
+    ("shapes.show", "geneval_prompts"),
+}
+PLUGINS = ("trainers", "benchmarks", "backbones")
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for folder, prefix in (("agsm_bench", ""), ("trainers", "trainers."), ("benchmarks", "benchmarks.")):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            name = prefix + ".".join(path.relative_to(ROOT / folder).with_suffix("").parts)
+            yield name.removesuffix(".__init__"), path
+
+
+def imported(path: Path) -> set[str]:
+    """Names of our own modules that a file imports, anywhere in it, without the package's name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("agsm_bench"):
+            base = node.module.removeprefix("agsm_bench").lstrip(".")
+            found |= {base} if base else {alias.name for alias in node.names if not alias.name.startswith("_")}
+    return found
+
+
+def level(name: str) -> int | None:
+    hits = [
+        (len(entry), i) for i, entries in enumerate(LEVELS) for entry in entries if f"{name}.".startswith(f"{entry}.")
+    ]
+    return max(hits)[1] if hits else None
+
+
+FILES = list(modules())
+
+
+@pytest.mark.parametrize(("name", "path"), FILES, ids=[name for name, _ in FILES])
+def test_imports_go_one_way(name: str, path: Path) -> None:
+    own = level(name)
+    if name in ("__init__", "shapes.__init__"):
+        return
+    assert own is not None, f"{name} has no level: add it to LEVELS"
+    for target in imported(path):
+        theirs = level(target)
+        assert theirs is not None, f"{name} imports {target}, which has no level"
+        assert theirs <= own or (name, target) in EXCEPTIONS, f"{name} imports {target} from a level above"
+
+
+@pytest.mark.parametrize(("name", "path"), [f for f in FILES if f[0].startswith(PLUGINS)], ids=lambda v: str(v)[-30:])
+def test_plugins_do_not_import_each_other(name: str, path: Path) -> None:
+    kind = name.partition(".")[0]
+    others = {target for target in imported(path) if target.startswith(PLUGINS) and target != name}
+    assert not others, f"{kind} plugin {name} imports {others}"
+
+
+@pytest.mark.parametrize(
+    ("name", "path"), [f for f in FILES if f[0].startswith(("report", "cli"))], ids=lambda v: str(v)[-30:]
+)
+def test_reports_and_commands_import_no_torch_at_the_top(name: str, path: Path) -> None:
+    heavy = {"torch", "diffusers", "transformers", "accelerate", "pandas", "matplotlib"}
+    for node in ast.parse(path.read_text()).body:
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        assert not {n.partition(".")[0] for n in names} & heavy, f"{name} imports {names} at the top"
