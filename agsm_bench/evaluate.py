@@ -68,7 +68,7 @@ def evaluate(request: Request, progress: Progress) -> dict[str, Any]:
     prompts = benchmark.prompts(backbone.domain)
     samples = samples_of(spread(prompts, request.options.limit), spec.images_per_prompt)
     mine = [s for s in samples if request.shard is None or in_shard(s.id, *request.shard)]
-    tokens = header and {k: v for k, v in header.training.items() if k != "backbone"}
+    tokens = {k: v for k, v in header.training.items() if k != "backbone"} if header else None
     with Run.create_or_resume(
         request.out,
         spec,

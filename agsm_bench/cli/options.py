@@ -23,7 +23,7 @@ def with_flags(function: Callable[..., None], *dataclasses: type) -> Callable[..
         hints = get_type_hints(each)
         for item in fields(each):
             flag = typer.Option(help=item.metadata["help"])
-            annotation = Annotated[hints[item.name], flag]
+            annotation = Annotated[hints[item.name], flag]  # type: ignore[valid-type, name-defined]
             parameters.append(
                 inspect.Parameter(
                     item.name, inspect.Parameter.KEYWORD_ONLY, default=default_of(item), annotation=annotation

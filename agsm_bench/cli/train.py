@@ -35,7 +35,7 @@ class TrainerGroup(typer.core.TyperGroup):
             raise
         app = typer.Typer(add_completion=False)
         run = partial(_train, cmd_name, trainer)
-        run.__doc__ = help  # type: ignore[attr-defined]
+        run.__doc__ = help
         app.command(cmd_name, help=help)(with_flags(run, TrainingOptions, trainer.options))
         return typer.main.get_command(app)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,7 +76,7 @@ def train_pipeline(pipeline: Any, corpus: Corpus, schedule: Schedule, work: Path
         return LOSSES[name](trained, latents[rows], text, generator)
 
     ema = train(trained, loss_of, schedule, work / name)
-    for component, module in cast(nn.ModuleDict, ema).items():
+    for component, module in ema.items():
         getattr(pipeline, component).load_state_dict(module.state_dict())
 
 

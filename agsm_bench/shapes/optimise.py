@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from agsm_bench.shapes.muon import Muon
 
+Model = TypeVar("Model", bound=nn.Module)
 LossFunction = Callable[[torch.Generator], Tensor]
 
 
@@ -54,7 +55,7 @@ def _outer(name: str) -> bool:
     return any(part in name for part in ("embed", "norm", "proj_out", "time_emb"))
 
 
-def train(model: nn.Module, loss_of: LossFunction, schedule: Schedule, folder: Path, seed: int = 0) -> nn.Module:
+def train(model: Model, loss_of: LossFunction, schedule: Schedule, folder: Path, seed: int = 0) -> Model:
     """Trains `model` in place, resuming from `folder` if it holds a checkpoint; returns the EMA model.
 
     Each step draws from its own generator, so a resumed run equals an unbroken one.
@@ -69,7 +70,7 @@ def train(model: nn.Module, loss_of: LossFunction, schedule: Schedule, folder: P
             for group in optim.param_groups:
                 group["lr"] = schedule.learning_rate * schedule.factor(now)
         loss = loss_of(torch.Generator().manual_seed(seed * 1_000_003 + now))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optim in optims:
             optim.step()
