@@ -1,0 +1,138 @@
+"""Evaluation end to end on the shipped miniatures: same bytes whatever the batch, the shard or the interruption."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Cli
+
+from agsm_bench.evaluate import EvaluationOptions, Request, evaluate, spread
+from agsm_bench.plugins import load
+from agsm_bench.rescore import rescore
+from agsm_bench.tokens.checkpoint import save_tokens
+from agsm_bench.tokens.soft_tokens import SoftTokens
+
+FAST = {"limit": 6, "images_per_prompt": 1, "steps": 3}
+STORES = ("samples.jsonl", "scores.jsonl", "detections.jsonl", "results.jsonl", "summary.json")
+
+
+def silent(phase: str, done: int, total: int) -> None:
+    """No progress bar."""
+
+
+def run(out: Path, backbone: str = "shapes-mmdit", shard: tuple[int, int] | None = None, **options: Any) -> dict[str, Any]:
+    tokens = options.pop("tokens", None)
+    return evaluate(Request("geneval", backbone, out, tokens, EvaluationOptions(**(FAST | options)), shard), silent)
+
+
+def stores(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in STORES}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    run(folder)
+    return folder
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_batch_size_does_not_matter(whole: Path, tmp_path: Path, batch_size: int) -> None:
+    run(tmp_path, batch_size=batch_size)
+    assert stores(tmp_path) == stores(whole)
+
+
+def test_shards_merge_to_the_whole(whole: Path, tmp_path: Path) -> None:
+    parts = [tmp_path / "0", tmp_path / "1"]
+    for index, part in enumerate(parts):
+        run(part, shard=(index, 2))
+    folder, _ = rescore(parts, tmp_path / "merged", silent)
+    assert stores(folder) == stores(whole)
+
+
+def test_an_interrupted_run_ends_like_an_unbroken_one(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agsm_bench.store import Run
+
+    add = Run.add_image
+    monkeypatch.setattr(Run, "add_image", lambda self, sample, png: (add(self, sample, png), _stop(sample.id)))
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path)
+    monkeypatch.undo()
+    assert len((tmp_path / "samples.jsonl").read_text().splitlines()) == 3
+    run(tmp_path)
+    assert stores(tmp_path) == stores(whole)
+
+
+def _stop(sample_id: str) -> None:
+    if sample_id == spread(load("benchmarks", "geneval").prompts("shapes"), 6)[2].id + "/0000":
+        raise KeyboardInterrupt
+
+
+def test_a_finished_run_is_not_done_again(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = stores(whole)
+
+    def refuse() -> None:
+        raise AssertionError("the backbone was loaded again")
+
+    monkeypatch.setattr("agsm_bench.diffusion.loading.load_pipeline", refuse)
+    run(whole)
+    assert stores(whole) == before
+
+
+def test_an_unreadable_image_is_unscored_and_the_rest_goes_on(tmp_path: Path) -> None:
+    from agsm_bench.contracts import Benchmark
+    from agsm_bench.evaluate import samples_of, score_run
+    from agsm_bench.provenance import provenance
+    from agsm_bench.store import Run
+
+    run(tmp_path)
+    benchmark: Benchmark = load("benchmarks", "geneval")
+    samples = samples_of(spread(benchmark.prompts("shapes"), 6), 1)
+    with Run.reopen(tmp_path, provenance()) as opened:
+        opened.add_image(samples[0], b"not a PNG")
+        summary = score_run(opened, benchmark, samples, silent)
+    assert (summary["scored"], summary["unscored"]) == (5, 1)
+    assert "UnidentifiedImageError" in summary["unscored_samples"][0]["reason"]
+    assert summary["metrics"]["geneval/images_correct"]["n"] == 5
+
+
+def test_zero_tokens_are_the_base_and_tokens_change_images(whole: Path, tmp_path: Path) -> None:
+    config = load("backbones", "shapes-mmdit").tokens
+    for name, scale in (("none", 0), ("some", 1)):
+        from dataclasses import replace
+
+        tokens = SoftTokens(replace(config, count=4 * scale))
+        if scale:
+            tokens.base.data.fill_(0.5)
+        save_tokens(tokens, tmp_path / name, {"trainer": "agsm", "seed": 0, "steps": 0})
+        run(tmp_path / f"run-{name}", tokens=tmp_path / name)
+    assert (tmp_path / "run-none" / "samples.jsonl").read_bytes() == (whole / "samples.jsonl").read_bytes()
+    assert (tmp_path / "run-some" / "samples.jsonl").read_bytes() != (whole / "samples.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("backbone", ["shapes-unet", "shapes-mmdit"])
+def test_the_summary_says_what_it_is(cli: Cli, tmp_path: Path, backbone: str) -> None:
+    arguments = ["--limit", 6, "--images-per-prompt", 1, "--steps", 2, "--out", tmp_path, "--json"]
+    code, out, _ = cli("eval", "geneval", "--backbone", backbone, *arguments)
+    assert code == 0
+    summary = json.loads(out)
+    assert summary["limited"]
+    assert summary["complete"]
+    assert (summary["expected"], summary["scored"], summary["unscored"]) == (6, 6, 0)
+    assert summary["run"]["domain"] == "shapes"
+    assert {"geneval/mean", "geneval/strict_mean", "shapes/too_many"} <= summary["metrics"].keys()
+    assert (tmp_path / "images" / "00000" / "samples" / "0000.png").exists()
+
+
+def test_another_run_is_not_overwritten(whole: Path) -> None:
+    from agsm_bench.errors import UserError
+
+    before = stores(whole)
+    with pytest.raises(UserError, match="guidance_scale"):
+        run(whole, guidance_scale=1.5)
+    assert stores(whole) == before
