@@ -23,7 +23,9 @@ def silent(phase: str, done: int, total: int) -> None:
     """No progress bar."""
 
 
-def run(out: Path, backbone: str = "shapes-mmdit", shard: tuple[int, int] | None = None, **options: Any) -> dict[str, Any]:
+def run(
+    out: Path, backbone: str = "shapes-mmdit", shard: tuple[int, int] | None = None, **options: Any
+) -> dict[str, Any]:
     tokens = options.pop("tokens", None)
     return evaluate(Request("geneval", backbone, out, tokens, EvaluationOptions(**(FAST | options)), shard), silent)
 

@@ -76,7 +76,7 @@ def test_training_resumes_exactly(tmp_path: Path) -> None:
 
 
 def _interrupt(folder: Path, at: int) -> int:
-    class Stop(Exception):
+    class StoppedError(Exception):
         pass
 
     torch.manual_seed(0)
@@ -87,11 +87,11 @@ def _interrupt(folder: Path, at: int) -> int:
         nonlocal calls
         calls += 1
         if calls > at + 3:
-            raise Stop
+            raise StoppedError
         x = torch.randn(16, 4, generator=generator)
         return (model(x) - x.sum(1, keepdim=True)).square().mean()
 
-    with pytest.raises(Stop):
+    with pytest.raises(StoppedError):
         train(model, loss_of, Schedule(60, 0.01, warmup=2, save_every=10), folder)
     return int(torch.load(folder / "checkpoint.pt", weights_only=True)["step"])
 
