@@ -1,6 +1,7 @@
 """How well the detector reads pictures back as they degrade, and what it sees in noise.
 
-python -m agsm_bench.shapes.detector_study --scenes 1000 --out results/shapes/detector.json
+agsm-bench shapes build shapes-mmdit --steps 25 --out runs/early
+python -m agsm_bench.shapes.detector_study --scenes 1000 --early runs/early/shapes-mmdit/model
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ NOISE_IMAGES = 1000
 """Pictures of each kind of pure noise."""
 CLOUD_WIDTH = 2.0
 """Blur in pixels of low-frequency noise: its blobs are as large as objects, the hardest case."""
+
+BATCH = 100
+NO_T5: dict[str, Any] = {"text_encoder_3": None, "tokenizer_3": None}
 
 Rng = np.random.Generator
 NOISE_KINDS: dict[str, Callable[[Rng], np.ndarray]] = {
@@ -106,6 +110,33 @@ def study(scenes: int, noise_images: int = NOISE_IMAGES) -> dict[str, Any]:
     }
 
 
+def early_images(pipeline: Path, count: int) -> dict[str, Any]:
+    """What the detector sees in samples of a backbone after its first training steps, when there is nothing to see.
+
+    Args:
+        pipeline: folder of a `shapes-mmdit` that was trained for a few steps only.
+        count: how many images.
+    """
+    from agsm_bench.diffusion.denoiser import MMDiTDenoiser
+    from agsm_bench.diffusion.loading import load_pipeline
+    from agsm_bench.geneval_prompts import shapes_metadata
+    from agsm_bench.seeds import generator_for
+
+    denoiser = MMDiTDenoiser(load_pipeline("StableDiffusion3Pipeline", pipeline, **NO_T5), t5_length=0)
+    prompts = [entry["prompt"] for entry in shapes_metadata()]
+    best = []
+    for first in range(0, count, BATCH):
+        rows = range(first, min(first + BATCH, count))
+        images = denoiser.sample(
+            [prompts[i % len(prompts)] for i in rows],
+            [generator_for("early", i) for i in rows],
+            steps=8, guidance_scale=3.0, size=IMAGE_SIZE,
+        )  # fmt: skip
+        best += [max((d.score for d in detect(np.asarray(image))), default=0.0) for image in images]
+    shares = {f"{t:g}": float(np.mean(np.array(best) > t)) for t in (THRESHOLD, COUNTING_THRESHOLD)}
+    return {"early_images": count, "early_images_with_detections_above": shares}
+
+
 def _best_scores(kind: str, count: int) -> np.ndarray:
     """The score of the surest detection in each picture of a kind of noise, 0 where there is none."""
     rng = np.random.default_rng(2)
@@ -117,9 +148,14 @@ def main() -> None:
     """Writes the study as JSON."""
     parser = argparse.ArgumentParser(prog="python -m agsm_bench.shapes.detector_study", description=__doc__)
     parser.add_argument("--scenes", type=int, default=1000)
+    parser.add_argument("--early", type=Path, help="a shapes-mmdit pipeline after its first training steps")
     parser.add_argument("--out", type=Path, default=Path("results/shapes/detector.json"))
     arguments = parser.parse_args()
-    result = {"command": f"{parser.prog} --scenes {arguments.scenes}", **study(arguments.scenes)}
+    command = f"{parser.prog} --scenes {arguments.scenes}"
+    result = {"command": command, **study(arguments.scenes)}
+    if arguments.early:
+        result |= {"command": f"{command} --early {arguments.early}"}
+        result |= early_images(arguments.early, NOISE_IMAGES)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
 
