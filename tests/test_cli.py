@@ -71,6 +71,8 @@ def refused(result: tuple[int, str, str], code: int, *words: str) -> None:
         (["train", "agsm", "--batch", "0"], ["--batch"]),
         (["train", "agsm", "--learning-rate", "nan"], ["--learning-rate"]),
         (["train", "agsm", "--gamma-negative", "-0.1"], ["--gamma-negative"]),
+        (["train", "agsm", "--apply", "down,middle"], ["middle", "down,mid"]),
+        (["train", "agsm", "--backbone", "shapes-mmdit", "--init", "empty"], ["--init normal"]),
         (["eval", "genevel"], ["Did you mean 'geneval'"]),
         (["eval", "geneval", "--backbone", "sd99"], ["Known: shapes-mmdit, shapes-unet"]),
         (["eval", "geneval", "--limit", "0"], ["--limit", "at least 1"]),

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from agsm_bench.contracts import Backbone, option
+from agsm_bench.errors import UserError
+from agsm_bench.tokens.header import TokensConfig
+
+BLOCKS = ("down", "mid", "up")
+"""Parts of a UNet, in the order of `TokensConfig.apply`."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,13 @@ class TrainingOptions:
     layers: int | None = option(
         None, "MMDiT: how many of the first blocks get tokens. (default: the backbone's)", min=1
     )
+    apply: str | None = option(
+        None, "UNet: blocks that get tokens, of down, mid, up. (default: the backbone's, 'down,mid')"
+    )
+    init: Literal["empty", "normal"] | None = option(
+        None,
+        "Start of the tokens: the empty prompt's BOS embedding (UNets only), or N(0, 0.02). (default: the backbone's)",
+    )
     time_dependent: bool = option(True, "Add a learned embedding of the timestep to the tokens.")
     validate_every: int | None = option(
         None, "Steps between points of the validation curve. (default: the backbone's)", min=1
@@ -33,8 +45,29 @@ class TrainingOptions:
 
 def resolve(options: TrainingOptions, backbone: Backbone) -> TrainingOptions:
     """Fills every None that has a default on the backbone."""
-    defaults = asdict(backbone.training) | {"layers": backbone.tokens.layers}
+    defaults = asdict(backbone.training) | {
+        "layers": backbone.tokens.layers,
+        "apply": ",".join(name for name, on in zip(BLOCKS, backbone.tokens.apply, strict=True) if on),
+        "init": backbone.token_init,
+    }
     return fill(options, defaults)
+
+
+def tokens_config(options: TrainingOptions, backbone: Backbone, polarities: int) -> TokensConfig:
+    """The tokens that resolved options ask for; raises UserError where the backbone has no place for them."""
+    chosen = str(options.apply).split(",")
+    if unknown := [name for name in chosen if name not in BLOCKS]:
+        raise UserError(f"--apply names '{unknown[0]}'.", "Use some of down, mid, up, e.g. --apply down,mid.")
+    if options.init == "empty" and backbone.tokens.placement == "mmdit":
+        raise UserError("--init empty is for UNets.", "Use --init normal.")
+    return replace(
+        backbone.tokens,
+        count=options.tokens,
+        layers=int(options.layers or 1),
+        apply=("down" in chosen, "mid" in chosen, "up" in chosen),
+        polarities=polarities,
+        time_dependent=options.time_dependent,
+    )
 
 
 def fill(options: Any, defaults: dict[str, Any]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from agsm_bench.seeds import generator_for, seed_of
 from agsm_bench.tokens.checkpoint import save_tokens
 from agsm_bench.tokens.soft_tokens import SoftTokens
 from agsm_bench.training import log
-from agsm_bench.training.config import TrainingOptions
+from agsm_bench.training.config import TrainingOptions, tokens_config
 from agsm_bench.training.pairs import Batch, CachedText, load_batch, predict_pairs
 from agsm_bench.training.state import STATE_FILE, load_state, save_state
 from agsm_bench.training.validation import ValidationSet, validate
@@ -152,14 +152,8 @@ def train(job: Job, denoiser: Denoiser, progress: Callable[[int, dict[str, float
 def initial_tokens(job: Job, denoiser: Denoiser) -> SoftTokens:
     """Fresh tokens as method.md says: the empty prompt's BOS embedding for SD1.5's family, N(0, 0.02) else."""
     options = job.options
-    config = replace(
-        job.backbone.tokens,
-        count=options.tokens,
-        layers=options.layers or job.backbone.tokens.layers,
-        polarities=job.trainer.polarities,
-        time_dependent=options.time_dependent,
-    )
-    bos = denoiser.encode_text([""]).context[0, 0].cpu() if job.backbone.token_init == "empty" else None
+    config = tokens_config(options, job.backbone, job.trainer.polarities)
+    bos = denoiser.encode_text([""]).context[0, 0].cpu() if options.init == "empty" else None
     return SoftTokens.initialise(config, torch.Generator().manual_seed(seed_of("tokens", options.seed)), bos)
 
 

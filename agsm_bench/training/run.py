@@ -10,7 +10,7 @@ from agsm_bench.contracts import Backbone, Trainer
 from agsm_bench.errors import ExitCode, UserError
 from agsm_bench.folders import ensure_writable, read_json, write_json
 from agsm_bench.provenance import provenance
-from agsm_bench.training.config import TrainingOptions
+from agsm_bench.training.config import TrainingOptions, tokens_config
 
 CONFIG_FILE = "config.json"
 Progress = Callable[[int, dict[str, float]], None]
@@ -31,6 +31,7 @@ def run_training(
         UserError: the folder holds a run of another configuration, or cannot be written; interrupted (130).
         MissingError: weights are absent, or the state in the folder is damaged.
     """
+    tokens_config(options, backbone, trainer.polarities)
     backbone.weights()
     ensure_writable(out)
     from agsm_bench.training.loop import Job, train
