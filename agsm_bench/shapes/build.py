@@ -20,7 +20,7 @@ from agsm_bench.shapes.architectures import (
     build_vae,
     text_config,
 )
-from agsm_bench.shapes.corpus import CAPTIONS_PER_SCENE, Corpus, load_corpus
+from agsm_bench.shapes.corpus import CAPTIONS_PER_SCENE, NOISE_SHARES, Corpus, load_corpus
 from agsm_bench.shapes.optimise import Schedule, train
 from agsm_bench.shapes.show import write_curve
 from agsm_bench.shapes.tokenizer import build_tokenizer
@@ -33,7 +33,7 @@ CAPTION_DROPOUT = 0.1
 """Share of captions replaced by the empty prompt, for classifier-free guidance."""
 SCHEDULES = {
     "shapes-vae": Schedule(steps=1300, learning_rate=2e-3, weight_decay=0.0, ema_decay=0.995),
-    "shapes-unet": Schedule(steps=4800, learning_rate=2e-3),
+    "shapes-unet": Schedule(steps=3000, learning_rate=2e-3),
     "shapes-mmdit": Schedule(steps=5000, learning_rate=2e-3),
 }
 
@@ -50,13 +50,13 @@ def build(name: str, work: Path, steps: int | None = None) -> Path:
     schedule = SCHEDULES[name] if steps is None else replace(SCHEDULES[name], steps=steps)
     model = work / name / "model"
     if name == "shapes-vae":
-        _build_vae(load_corpus(work), schedule, work / name)
+        _build_vae(load_corpus(work, NOISE_SHARES["shapes-mmdit"]), schedule, work / name)
         return model
     if not (work / "shapes-vae" / "model").exists():
         build("shapes-vae", work)
     torch.manual_seed(0)
     pipeline = PIPELINES[name](work)
-    train_pipeline(pipeline, load_corpus(work), schedule, work, name)
+    train_pipeline(pipeline, load_corpus(work, NOISE_SHARES[name]), schedule, work, name)
     pipeline.to(torch.float16).save_pretrained(model)
     write_curve(work / name / "log.jsonl", work / name / "curve.png")
     return model

@@ -13,8 +13,11 @@ from agsm_bench.shapes.scene import sample_scene
 from agsm_bench.shapes.tokenizer import MAX_LENGTH, build_tokenizer
 
 CAPTIONS_PER_SCENE = 4
-NOISE_SHARE = 0.2
-"""Share of pretraining captions with something wrong; chosen on the base model alone, before any token run."""
+NOISE_SHARES = {"shapes-unet": 0.4, "shapes-mmdit": 0.2}
+"""Share of pretraining captions with something wrong, chosen on the base models alone, before any token run.
+
+With 0.2 and 4,800 steps the UNet ended at a mean GenEval accuracy of 0.84, which leaves little to repair.
+"""
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,11 @@ class Corpus:
     """uint8 [n, 4, 16]: token ids of four captions a scene."""
 
 
-def load_corpus(folder: Path, size: int = 80_000, seed: int = 0, noise: float = NOISE_SHARE) -> Corpus:
-    """The corpus, made on the first call (two minutes for 80,000 scenes) and kept in `folder`."""
+def load_corpus(folder: Path, noise: float, size: int = 80_000, seed: int = 0) -> Corpus:
+    """The corpus, made on the first call (two minutes for 80,000 scenes) and kept in `folder`.
+
+    The pictures do not depend on the noise.
+    """
     path = folder / f"corpus-{size}-{seed}-{noise}.npz"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
