@@ -1,0 +1,142 @@
+"""Tables for the terminal: one run's summary, and two runs compared image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agsm_bench.geneval_prompts import TAGS
+from agsm_bench.report.paired import (
+    COUNT_ERRORS,
+    FEW_PROMPTS,
+    LABELS,
+    Comparison,
+    compare,
+    describe_tokens,
+    stamps,
+)
+from agsm_bench.stats import Interval
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Metric = Mapping[str, Any]
+"""An entry of summary.json's `metrics`."""
+
+UNKNOWN = "–"
+VERDICTS = {
+    "better": ("▲ better", "bold green"),
+    "worse": ("▼ worse", "bold red"),
+    "none": ("none seen", "dim"),
+    "unknown": ("unknown", "dim"),
+}
+"""Word and style, so that colour alone never carries the meaning."""
+
+
+def summary_table(summary: Mapping[str, Any]) -> Table:
+    """The table of one run; `summary` is what `Run.finalise` returns and summary.json holds."""
+    metrics, run = summary["metrics"], summary["run"]
+    strict = any(name.startswith("geneval/strict_") for name in metrics)
+    tokens = describe_tokens(run["tokens"])
+    table = _table(
+        f"{run['benchmark']} on {run['backbone']}, {tokens}, domain {run['domain']}",
+        stamps(*(summary[key] for key in ("limited", "expected", "scored", "unscored"))),
+        ["Per cent, with 95% intervals."],
+    )
+    for head in ("task", "GenEval accuracy", *["exactly the scene"] * strict, "images"):
+        table.add_column(head, justify="left" if head == "task" else "right")
+    for key in (*TAGS, "mean"):
+        if (found := metrics.get(f"geneval/{key}")) is not None:
+            values = [found, *[metrics.get(f"geneval/strict_{key}")] * strict]
+            last = key in ("color_attr", "mean")
+            table.add_row(LABELS[key], *map(_value, values), str(found["n"]), end_section=last)
+    _add_count_errors(table, metrics, strict)
+    return table
+
+
+def comparison_table(base: Path, other: Path) -> Table:
+    """The table of two run folders with their paired differences.
+
+    Raises:
+        UserError: the runs cannot be compared.
+        MissingError: a folder is no run, or damaged.
+    """
+    from rich.text import Text
+
+    found = compare(base, other)
+    spec, names = found.base.run.manifest.spec, (found.base.label, found.other.label)
+    title = f"{spec.benchmark} on {spec.backbone}, domain {spec.domain}: {names[1]} against {names[0]}"
+    table = _table(title, found.stamps, notes(found))
+    for head in ("per cent", *names, "difference, 95% interval", ""):
+        table.add_column(Text(head), justify="left" if head in ("per cent", "") else "right")
+    for block in found.blocks:
+        table.add_row(Text(block.title, "bold"))
+        for line in block.lines:
+            values = percent(line.base.value), percent(line.other.value), difference(line.difference)
+            last = line is block.lines[-1]
+            table.add_row(f"  {line.label}", *values, Text(*VERDICTS[line.verdict]), end_section=last)
+    return table
+
+
+def notes(found: Comparison) -> Iterator[str]:
+    """What a reader of the differences must know."""
+    lines = [line for block in found.blocks for line in block.lines]
+    yield (
+        f"Both runs on the same {len(found.samples)} images. Difference: {found.other.label} minus "
+        f"{found.base.label} in percentage points, paired by image; prompts are resampled."
+    )
+    yield (
+        f"Of {len(lines)} differences about one in twenty excludes 0 by chance alone. The intervals do not "
+        "cover the spread between training seeds."
+    )
+    if few := dict.fromkeys(line.label for line in lines if line.difference.clusters < FEW_PROMPTS):
+        yield f"Fewer than {FEW_PROMPTS} prompts, so the interval is too narrow: {', '.join(few)}."
+    if found.differing:
+        yield f"Besides the tokens, the runs differ in: {', '.join(found.differing)}."
+
+
+def percent(value: float | None) -> str:
+    """61.3; a dash for what is not known."""
+    return UNKNOWN if value is None or not isfinite(value) else f"{100 * value:.1f}"
+
+
+def points(value: float) -> str:
+    """A difference in percentage points, with its sign."""
+    if not isfinite(value):
+        return UNKNOWN
+    rounded = round(100 * value, 1)
+    return f"{rounded:+.1f}".replace("-", "−") if rounded else "0.0"
+
+
+def difference(found: Interval) -> str:
+    """A difference with its interval."""
+    return f"{points(found.value)} ({points(found.low)} to {points(found.high)})"
+
+
+def _add_count_errors(table: Table, metrics: Mapping[str, Metric], strict: bool) -> None:
+    """Too many and too few objects: shares of images, under a heading of their own."""
+    found = [(label, metrics.get(f"{name}_{tag}" if tag else name)) for name, label, tag in COUNT_ERRORS]
+    present = [(label, metric) for label, metric in found if metric is not None]
+    if present:
+        table.add_row("[bold]images with ↓[/]", "[bold]share[/]")
+    for label, metric in present:
+        table.add_row(label, _value(metric), *[""] * strict, str(metric["n"]))
+
+
+def _value(metric: Metric | None) -> str:
+    if metric is None or metric["value"] is None:
+        return UNKNOWN
+    return f"{percent(metric['value'])} ({percent(metric['low'])}–{percent(metric['high'])})"
+
+
+def _table(title: str, loud: Iterable[str], quiet: Iterable[str]) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    said = [*(Text(line, "bold yellow") for line in loud), *(Text(line, "dim") for line in quiet)]
+    table = Table(title=Text(title, "bold"), caption=Text("\n").join(said), box=SIMPLE_HEAD, pad_edge=False)
+    table.title_justify = table.caption_justify = "left"
+    return table
