@@ -12,9 +12,7 @@ from agsm_bench.types import Prompt, RunSpec, Sample, Score
 
 SPEC = RunSpec("geneval", "shapes", "shapes-unet", "w" * 64, 3.0, 20, 64, 0, 2)
 METRICS = ("geneval/correct", "geneval/strict")
-PROMPTS = [
-    Prompt(f"{i:05d}", f"prompt {i}", "counting", {"tag": "counting", "prompt": f"{i}"}) for i in range(3)
-]
+PROMPTS = [Prompt(f"{i:05d}", f"prompt {i}", "counting", {"tag": "counting", "prompt": f"{i}"}) for i in range(3)]
 SAMPLES = [Sample(prompt, index) for prompt in PROMPTS for index in range(2)]
 NOTE = {"command": "agsm-bench eval geneval", "started": "2026-01-01T00:00:00+00:00"}
 
@@ -40,9 +38,7 @@ def scores_of(sample: Sample) -> list[Score]:
 def means(run: Run) -> dict[str, Interval]:
     rows = run.scores()
     columns = {m: [row[m].value for row in rows.values() if m in row] for m in METRICS}
-    return {
-        m: bootstrap_mean([v for v in column if v is not None]) for m, column in columns.items() if column
-    }
+    return {m: bootstrap_mean([v for v in column if v is not None]) for m, column in columns.items() if column}
 
 
 def work(run: Run, samples: Iterable[Sample] = SAMPLES) -> None:

@@ -42,9 +42,7 @@ def test_a_shapes_sample_gets_four_scores_a_photo_one() -> None:
     ]
 
 
-def scored(
-    values: Mapping[str, Sequence[float | None]], metrics: Sequence[str] = ("geneval/correct",)
-) -> list[Scored]:
+def scored(values: Mapping[str, Sequence[float | None]], metrics: Sequence[str] = ("geneval/correct",)) -> list[Scored]:
     """Samples of prompts named TAG-NUMBER, every metric with the same values."""
     return [
         (Prompt(name, name, name.split("-")[0]), f"{name}/{i:04d}", dict.fromkeys(metrics, value))
@@ -53,9 +51,7 @@ def scored(
     ]
 
 
-def one_of_each(
-    tag: str | None = None, row: Sequence[float | None] = ()
-) -> dict[str, Sequence[float | None]]:
+def one_of_each(tag: str | None = None, row: Sequence[float | None] = ()) -> dict[str, Sequence[float | None]]:
     """Two prompts a tag, right and wrong; `row` replaces both of one tag."""
     rows: dict[str, Sequence[float | None]] = {f"{t}-{i}": [1 - i, 0] for t in TAGS for i in (0, 1)}
     return rows | ({f"{tag}-0": row, f"{tag}-1": row} if tag else {})

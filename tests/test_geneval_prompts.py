@@ -62,8 +62,7 @@ def test_both_domains_have_the_same_tags_in_the_same_order(domain: Domain) -> No
 
 def test_both_domains_have_the_same_keys_in_the_same_order() -> None:
     shapes_keys, photo_keys = (
-        {entry["tag"]: (list(entry), list(entry["include"][-1])) for entry in entries(domain)}
-        for domain in DOMAINS
+        {entry["tag"]: (list(entry), list(entry["include"][-1])) for entry in entries(domain)} for domain in DOMAINS
     )
     assert shapes_keys.pop("counting")[0] == photo_keys.pop("counting")[0]  # its colour clause is shapes only
     assert shapes_keys == photo_keys
@@ -135,9 +134,7 @@ def test_shapes_uses_the_whole_vocabulary_and_never_asks_for_one_class_twice() -
             assert len({clause["color"] for clause in entry["include"]}) == 2
 
 
-@pytest.mark.parametrize(
-    "text", ["a photo of two crosses", "a photo of a purple cross", "a photo of a cross"]
-)
+@pytest.mark.parametrize("text", ["a photo of two crosses", "a photo of a purple cross", "a photo of a cross"])
 def test_shapes_grammar(text: str) -> None:
     assert text in {entry["prompt"] for entry in shapes_metadata()}
 

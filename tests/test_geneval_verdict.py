@@ -71,9 +71,7 @@ def slow_relations(a: Box, b: Box) -> list[str]:
     return [names[k][centre[k] > 0] for k in (0, 1) if far[k]]
 
 
-def slow_clause(
-    objects: Sequence[Detection], ask: Entry, earlier: Sequence[Sequence[Detection] | None]
-) -> str:
+def slow_clause(objects: Sequence[Detection], ask: Entry, earlier: Sequence[Sequence[Detection] | None]) -> str:
     label, count = ask["class"], ask["count"]
     if len(objects) < count:
         return f"expected {label}>={count}, found {len(objects)}"
@@ -278,10 +276,7 @@ def test_strict_is_never_laxer_than_genevals_verdict() -> None:
     ],
 )
 def test_count_errors_look_at_the_total_alone(labels: str, expected: tuple[bool, bool]) -> None:
-    assert (
-        count_errors([seen(label) for label in labels.split()], asks(clause("cat"), clause("dog")))
-        == expected
-    )
+    assert count_errors([seen(label) for label in labels.split()], asks(clause("cat"), clause("dog"))) == expected
 
 
 def test_count_errors_use_the_thresholds() -> None:

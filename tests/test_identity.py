@@ -45,9 +45,7 @@ def test_every_field_counts() -> None:
 @given(st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False))
 def test_equal_numbers_are_equal(number: float) -> None:
     """3 and 3.0, 0.0 and -0.0."""
-    assert identity(replace(SPEC, guidance_scale=number)) == identity(
-        replace(SPEC, guidance_scale=float(number))
-    )
+    assert identity(replace(SPEC, guidance_scale=number)) == identity(replace(SPEC, guidance_scale=float(number)))
     assert canonical_json(-0.0) == canonical_json(0)
 
 

@@ -26,9 +26,7 @@ LATEX = {
 }
 
 needs_paper = pytest.mark.skipif(not PAPER.is_file(), reason=f"the paper's text is not at {PAPER}")
-tables = pytest.mark.parametrize(
-    "table", [load_paper(number) for number in NUMBERS], ids=lambda t: str(t.number)
-)
+tables = pytest.mark.parametrize("table", [load_paper(number) for number in NUMBERS], ids=lambda t: str(t.number))
 
 
 def plain(text: str) -> str:

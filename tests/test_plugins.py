@@ -49,9 +49,7 @@ def add_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: None) -> Ca
 
 
 @pytest.fixture
-def add_point(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: None
-) -> Callable[[str, str, str | None], None]:
+def add_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: None) -> Callable[[str, str, str | None], None]:
     """A third party's trainer: an installed module, or none where `text` is None, and its entry point."""
 
     def add(name: str, module: str, text: str | None) -> None:
@@ -160,9 +158,7 @@ def test_a_third_party_adds_a_trainer(add_point: Callable[[str, str, str | None]
 
 
 @pytest.mark.parametrize("module", ["zz_gone", "zz_gone.inner"])
-def test_an_entry_point_without_its_module(
-    add_point: Callable[[str, str, str | None], None], module: str
-) -> None:
+def test_an_entry_point_without_its_module(add_point: Callable[[str, str, str | None], None], module: str) -> None:
     """Uninstalled by half: the list still works, and loading says what is gone."""
     add_point("mine", module, None)
     assert "does not import" in plugins.description("trainers", "mine")

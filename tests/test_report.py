@@ -50,9 +50,7 @@ def summary(value: float, trainer: str | None = None, seed: int = 0, **changes: 
     metric = {"value": value, "low": value - 0.02, "high": value + 0.02, "n": 2212, "clusters": 553}
     metrics = {name: metric | {"higher_is_better": "too" not in name} for name in METRICS}
     counts = {"expected": 2212, "scored": 2212, "unscored": 0}
-    return (
-        {"schema": 1, "run": run, "complete": True, "limited": False, "metrics": metrics} | counts | changes
-    )
+    return {"schema": 1, "run": run, "complete": True, "limited": False, "metrics": metrics} | counts | changes
 
 
 def write(name: str, data: dict[str, Any], root: Path = Path("runs")) -> Path:

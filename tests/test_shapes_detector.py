@@ -108,9 +108,7 @@ def test_the_score_falls_with_noise() -> None:
     drawn, means = scenes(60), []
     for sigma in (0, 20, 40, 60, 80):
         rng = np.random.default_rng(1)
-        total = sum(
-            d.score for s in drawn for d in detect(add_noise(render(s), sigma, rng))[: len(s.objects)]
-        )
+        total = sum(d.score for s in drawn for d in detect(add_noise(render(s), sigma, rng))[: len(s.objects)])
         means.append(total / sum(len(s.objects) for s in drawn))
     assert means[0] > 0.999
     assert all(a >= b - 1e-3 for a, b in pairwise(means))

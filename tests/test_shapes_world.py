@@ -33,9 +33,7 @@ COUNT = 4000
 
 COLOR = f"(?:(?P<color>{'|'.join(COLORS)}) )?"
 ONE = re.compile(f"(?P<article>a )?{COLOR}(?P<shape>{'|'.join(SHAPES)})")
-SEVERAL = re.compile(
-    f"(?P<number>two|three|four) {COLOR}(?P<shape>circle|square|triangle|cross)(?P<ending>s|es)"
-)
+SEVERAL = re.compile(f"(?P<number>two|three|four) {COLOR}(?P<shape>circle|square|triangle|cross)(?P<ending>s|es)")
 OPENING = re.compile(r"^(a photo|a picture|an image) of ")
 NUMBER = {"two": 2, "three": 3, "four": 4}
 

@@ -99,9 +99,7 @@ def test_a_lost_image_of_a_shard_is_named(tmp_path: Path) -> None:
         merge([tmp_path / "a"], tmp_path / "c")
 
 
-def test_a_reason_for_no_image_gives_way_to_the_image_of_another_shard(
-    tmp_path: Path, whole: dict[str, bytes]
-) -> None:
+def test_a_reason_for_no_image_gives_way_to_the_image_of_another_shard(tmp_path: Path, whole: dict[str, bytes]) -> None:
     evaluate(tmp_path / "a")
     with opened(tmp_path / "b") as run:
         run.add_scores([Score(SAMPLES[0].id, METRICS[0], None, "out of memory")])

@@ -34,9 +34,7 @@ def test_the_interval_of_many_values_is_the_normal_one() -> None:
 
 def test_the_macro_interval_is_the_normal_one_of_independent_groups() -> None:
     rng = np.random.default_rng(2)
-    parts = [
-        rng.normal(mean, spread, size) for mean, spread, size in ((0, 1, 300), (5, 3, 900), (9, 0.5, 150))
-    ]
+    parts = [rng.normal(mean, spread, size) for mean, spread, size in ((0, 1, 300), (5, 3, 900), (9, 0.5, 150))]
     groups = np.repeat(["x", "y", "z"], [300, 900, 150]).tolist()
     interval = bootstrap_macro_mean(np.concatenate(parts), None, groups)
     half = 1.96 * math.sqrt(sum(p.var() / p.size for p in parts)) / 3
@@ -97,12 +95,8 @@ def test_nothing_depends_on_the_order_of_the_values() -> None:
         a, b, c, g = values[order], other[order], clusters[order].tolist(), groups[order].tolist()
         assert bootstrap_mean(a) == bootstrap_mean(values)
         assert bootstrap_mean(a, c) == bootstrap_mean(values, clusters.tolist())
-        assert bootstrap_macro_mean(a, c, g) == bootstrap_macro_mean(
-            values, clusters.tolist(), groups.tolist()
-        )
-        assert paired_difference(a, b, c, g) == paired_difference(
-            values, other, clusters.tolist(), groups.tolist()
-        )
+        assert bootstrap_macro_mean(a, c, g) == bootstrap_macro_mean(values, clusters.tolist(), groups.tolist())
+        assert paired_difference(a, b, c, g) == paired_difference(values, other, clusters.tolist(), groups.tolist())
 
 
 def test_the_seed_alone_decides() -> None:

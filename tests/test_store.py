@@ -63,9 +63,7 @@ def test_the_summary_is_what_tables_read(tmp_path: Path) -> None:
     assert summary == json.loads((tmp_path / "summary.json").read_text())
     assert (summary["complete"], summary["limited"]) == (True, False)
     assert (summary["expected"], summary["scored"], summary["unscored"]) == (6, 5, 1)
-    assert summary["unscored_samples"] == [
-        {"sample_id": "00001/0001", "metric": METRICS[1], "reason": "no detector"}
-    ]
+    assert summary["unscored_samples"] == [{"sample_id": "00001/0001", "metric": METRICS[1], "reason": "no detector"}]
     run = read_run(tmp_path)
     assert (run.trouble, run.trainer, run.identity) == ("", None, identity(SPEC))
     assert run.cells.keys() == set(METRICS)
@@ -162,9 +160,7 @@ def test_a_prompt_id_cannot_lead_out_of_the_folder(tmp_path: Path, prompt_id: st
 def test_another_run_is_refused_with_what_differs(tmp_path: Path) -> None:
     evaluate(tmp_path)
     before = tree(tmp_path)
-    with pytest.raises(
-        UserError, match=r"steps is 20 there and 30 here; seed is 0 there and 1 here.*--out"
-    ) as e:
+    with pytest.raises(UserError, match=r"steps is 20 there and 30 here; seed is 0 there and 1 here.*--out") as e:
         opened(tmp_path, spec=replace(SPEC, steps=30, seed=1))
     assert e.value.code == ExitCode.USAGE
     with pytest.raises(UserError, match="shard is the whole run there and 0/2 here"):
@@ -173,9 +169,7 @@ def test_another_run_is_refused_with_what_differs(tmp_path: Path) -> None:
     opened(tmp_path, spec=replace(SPEC, guidance_scale=3)).close()
 
 
-def test_a_limited_run_may_become_the_whole_one_and_no_other_size(
-    tmp_path: Path, whole: dict[str, bytes]
-) -> None:
+def test_a_limited_run_may_become_the_whole_one_and_no_other_size(tmp_path: Path, whole: dict[str, bytes]) -> None:
     assert evaluate(tmp_path / "run", SAMPLES[:4], expected=4, limited=True)["limited"]
     assert read_run(tmp_path / "run").trouble == "limited"
     with pytest.raises(UserError, match="holds a run of 4 samples, not of 5"):

@@ -86,9 +86,7 @@ def test_after_a_torn_line_the_next_is_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"PNG of", None])
-def test_a_lost_or_altered_image_is_made_again(
-    tmp_path: Path, whole: dict[str, bytes], damage: bytes | None
-) -> None:
+def test_a_lost_or_altered_image_is_made_again(tmp_path: Path, whole: dict[str, bytes], damage: bytes | None) -> None:
     evaluate(tmp_path / "run")
     path = Run.open(tmp_path / "run").image_path(SAMPLES[3].id)
     path.unlink() if damage is None else path.write_bytes(damage)

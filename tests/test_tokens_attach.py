@@ -48,9 +48,7 @@ def _hooks(model: nn.Module) -> int:
 @pytest.mark.parametrize("time_dependent", [True, False])
 @pytest.mark.parametrize("t", [0, 999, 1000])
 @pytest.mark.parametrize("apply", CHOICES)
-def test_unet_equals_hand_written_attention(
-    apply: tuple[bool, bool, bool], t: int, time_dependent: bool
-) -> None:
+def test_unet_equals_hand_written_attention(apply: tuple[bool, bool, bool], t: int, time_dependent: bool) -> None:
     model, tokens = tiny_unet(), tokens_for("unet", apply=apply, time_dependent=time_dependent)
     with tokens.attached(model, polarity=torch.tensor([1, 0])), torch.no_grad():
         ours = _forward(model, t)
@@ -101,9 +99,7 @@ def test_rows_do_not_depend_on_their_batch(placement: str) -> None:
             assert torch.allclose(batch[row], single[0], atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "timestep", [500, 500.0, torch.tensor(500), torch.tensor([500]), torch.tensor([500, 500])]
-)
+@pytest.mark.parametrize("timestep", [500, 500.0, torch.tensor(500), torch.tensor([500]), torch.tensor([500, 500])])
 def test_every_spelling_of_the_timestep(timestep: Any) -> None:
     model, tokens = tiny_unet(), tokens_for("unet")
     inputs = inputs_for("unet")

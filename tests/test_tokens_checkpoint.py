@@ -52,9 +52,7 @@ def test_round_trip(config: TokensConfig, tmp_path: Path) -> None:
         loaded = load_tokens(path, config.backbone)
         assert loaded.config == config
         assert loaded.state_dict().keys() == tokens.state_dict().keys()
-        assert all(
-            torch.equal(loaded.state_dict()[name], value) for name, value in tokens.state_dict().items()
-        )
+        assert all(torch.equal(loaded.state_dict()[name], value) for name, value in tokens.state_dict().items())
         assert all(parameter.requires_grad for parameter in loaded.parameters())
 
 

@@ -123,8 +123,6 @@ def test_wrong_configurations_are_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_header_imports_no_torch() -> None:
-    code = (
-        "import sys; from agsm_bench.tokens import read_header, TokensConfig; print('torch' in sys.modules)"
-    )
+    code = "import sys; from agsm_bench.tokens import read_header, TokensConfig; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert out.stdout.strip() == "False"

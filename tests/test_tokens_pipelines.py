@@ -57,9 +57,7 @@ def _sd15_by_hand(pipe: Any, tokens: Any, polarities: list[int]) -> Tensor:
 @torch.no_grad()
 def _sd3_by_hand(pipe: Any, tokens: Any, polarities: list[int]) -> Tensor:
     prompts = ["a red ball", "two cats"]
-    text, empty, pooled, empty_pooled = pipe.encode_prompt(
-        prompts, None, None, device="cpu", max_sequence_length=6
-    )
+    text, empty, pooled, empty_pooled = pipe.encode_prompt(prompts, None, None, device="cpu", max_sequence_length=6)
     latents = _noise((2, 4, 8, 8))
     pipe.scheduler.set_timesteps(STEPS)
     for t in pipe.scheduler.timesteps:
@@ -103,9 +101,7 @@ def test_guided_sampling_equals_a_loop_by_hand(
 
 
 @pytest.mark.parametrize(("placement", "build", "_"), BACKBONES)
-def test_without_guidance_every_row_is_conditional(
-    placement: str, build: Any, _: Any, tmp_path: Path
-) -> None:
+def test_without_guidance_every_row_is_conditional(placement: str, build: Any, _: Any, tmp_path: Path) -> None:
     pipe, tokens = build(tmp_path), tokens_for(placement)
     with tokens.attached(pipe):
         expected = _sample(pipe, scale=1.0)

@@ -108,9 +108,7 @@ class _ByHandAttention:
     def __init__(self, context: Callable[[Tensor], Tensor]) -> None:
         self.context = context
 
-    def __call__(
-        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, *_: Any, **__: Any
-    ) -> Tensor:
+    def __call__(self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
         context = self.context(encoder_hidden_states)
         projected = (attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context))
         query, key, value = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in projected)

@@ -73,9 +73,7 @@ def attached(
     check_fit(tokens, model)
     check_unconditional(tokens, target, unconditional_polarity)
     if model in _occupied:
-        raise UserError(
-            "soft tokens are already attached to this model.", "Leave the other `with` block first."
-        )
+        raise UserError("soft tokens are already attached to this model.", "Leave the other `with` block first.")
     attachment = Attachment(tokens, target, polarity, unconditional_polarity)
     install = _unet_hooks if tokens.config.placement == "unet" else _mmdit_hooks
     with ExitStack() as stack:
@@ -112,9 +110,7 @@ class Attachment:
         if isinstance(value, Tensor):
             check_rows(value, self.tokens.config.polarities)
             if self.unconditional_polarity is not None:
-                raise UserError(
-                    "row polarities and unconditional_polarity exclude each other.", "Pass one of them."
-                )
+                raise UserError("row polarities and unconditional_polarity exclude each other.", "Pass one of them.")
         else:
             check_polarity(value, self.tokens.config.polarities)
         self._polarity = value
@@ -135,9 +131,7 @@ class Attachment:
         """Polarity of each row, [rows]."""
         if isinstance(self._polarity, Tensor):
             if len(self._polarity) != rows:
-                raise ValueError(
-                    f"{len(self._polarity)} polarities for {rows} rows: set one per row of the batch"
-                )
+                raise ValueError(f"{len(self._polarity)} polarities for {rows} rows: set one per row of the batch")
             return self._polarity.long()
         polarities = torch.full((rows,), self._polarity)
         guided = getattr(self._target, "do_classifier_free_guidance", False) and not conditional_only

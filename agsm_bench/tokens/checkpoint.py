@@ -74,4 +74,3 @@ def load_tokens(path: str | Path, backbone: str | None = None) -> SoftTokens:
 
 def _bytes(value: torch.Tensor) -> bytes:
     return value.detach().to("cpu", torch.float32).numpy().astype("<f4").tobytes()
-

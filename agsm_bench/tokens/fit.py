@@ -44,9 +44,7 @@ def check_fit(tokens: SoftTokens, model: nn.Module) -> None:
         takes = ", ".join(map(str, sorted(widths)))
         raise _misfit(tokens, f"they are {config.dim} wide, the model's text is {takes}")
     if placement == "mmdit" and config.layers > len(mmdit_blocks(model)):
-        raise _misfit(
-            tokens, f"they have {config.layers} layers, the model {len(mmdit_blocks(model))} blocks"
-        )
+        raise _misfit(tokens, f"they have {config.layers} layers, the model {len(mmdit_blocks(model))} blocks")
     if placement == "unet" and not cross_attention_blocks(model, config.apply):
         raise _misfit(tokens, "none of the blocks they apply to has cross-attention")
 
