@@ -41,7 +41,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("batch_size", [1, 3, 4])
 def test_batch_size_does_not_matter(whole: Path, tmp_path: Path, batch_size: int) -> None:
     run(tmp_path, batch_size=batch_size)
     assert stores(tmp_path) == stores(whole)
