@@ -34,12 +34,16 @@ def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
     The name of the part is always the same: whoever writes the file again also replaces a leftover.
     """
     part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        if sync:
-            os.fsync(stream.fileno())
-    os.replace(part, path)
+    try:
+        with part.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            if sync:
+                os.fsync(stream.fileno())
+        os.replace(part, path)
+    except OSError:  # a full disk is not to hold half a file, too
+        part.unlink(missing_ok=True)
+        raise
 
 
 @dataclass
