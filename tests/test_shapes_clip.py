@@ -40,6 +40,8 @@ CIRCLE = SceneObject("circle", "red", 6, 12, 7)
 SQUARE = SceneObject("square", "blue", 18, 12, 7)
 PAIR = Scene((CIRCLE, SQUARE))
 SINGULAR = {"circles": "circle", "squares": "square", "triangles": "triangle", "crosses": "cross"}
+FLOORS = {"count": 0.95, "color": 0.95, "attribution": 0.95, "relation": 0.55}
+"""Relations are the encoder's known weakness: 0.62 to 0.65 measured, chance is 0.5."""
 TINY = Schedule(steps=3, learning_rate=1e-3, warmup=2, save_every=2)
 
 
@@ -267,13 +269,34 @@ def test_incomplete_weights_are_refused(untrained: ShapesClip, tmp_path: Path) -
         read_clip(tmp_path)
 
 
-def test_the_shipped_encoder_retrieves() -> None:
+def test_the_saved_image_processor_is_our_normalisation(tmp_path: Path, scenes: list[Scene]) -> None:
+    from transformers import CLIPImageProcessorPil
+
+    save_clip(new_clip(), tmp_path)
+    processor = CLIPImageProcessorPil.from_pretrained(tmp_path)
+    images = np.stack([render(scene) for scene in scenes[:2]])
+    expected = pixels(torch.from_numpy(images))
+    assert torch.equal(processor(list(images), return_tensors="pt").pixel_values, expected)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> ShapesClip:
     try:
-        shipped = load_clip()
+        return load_clip()
     except MissingError:
         pytest.skip("shapes-clip is not built")
+
+
+def test_the_shipped_tokenizer_is_todays(shipped: ShapesClip) -> None:
+    assert shipped.tokenizer.get_vocab() == build_tokenizer().get_vocab()
+
+
+def test_the_shipped_encoder_retrieves(shipped: ShapesClip) -> None:
     found = retrieval(shipped, pools=2)
-    assert min(interval.value for interval in found.values()) > 0.5
-    for contrast in CONTRASTS:
-        chosen = hard_negatives(shipped, contrast, pairs=40)
-        assert min(interval.value for interval in chosen.values()) > 0.6
+    assert min(interval.value for interval in found.values()) > 0.85
+
+
+@pytest.mark.parametrize(("contrast", "floor"), FLOORS.items())
+def test_the_shipped_encoder_tells_scenes_apart(shipped: ShapesClip, contrast: str, floor: float) -> None:
+    chosen = hard_negatives(shipped, contrast, pairs=100)
+    assert min(interval.value for interval in chosen.values()) > floor

@@ -127,9 +127,16 @@ def new_clip() -> CLIPModel:
 
 
 def save_clip(model: Any, folder: Path) -> None:
-    """Half-precision weights and the tokenizer, as transformers reads them."""
+    """Half-precision weights, the tokenizer and the image processor, as transformers reads them."""
+    from transformers import CLIPImageProcessorPil
+
     model.to(torch.float16).save_pretrained(folder)
     build_tokenizer().save_pretrained(folder)
+    side = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
+    processor = CLIPImageProcessorPil(
+        do_resize=False, do_center_crop=False, size=side, crop_size=side, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    )
+    processor.save_pretrained(folder)
 
 
 def batch_loss(model: Any, corpus: ClipCorpus, rows: Tensor, generator: torch.Generator) -> Tensor:
