@@ -57,6 +57,7 @@ def build(name: str, work: Path, steps: int | None = None) -> Path:
     torch.manual_seed(0)
     pipeline = PIPELINES[name](work)
     train_pipeline(pipeline, load_corpus(work, NOISE_SHARES[name]), schedule, work, name)
+    pipeline.vae.register_to_config(_name_or_path="shapes-vae")  # not a path of this machine
     pipeline.to(torch.float16).save_pretrained(model)
     write_curve(work / name / "log.jsonl", work / name / "curve.png")
     return model
