@@ -23,7 +23,7 @@ from agsm_bench.training.job import TokenJob
 from agsm_bench.training.loop import Training, learning_rate, train
 from agsm_bench.training.pairs import CachedText, load_batch, predict_pairs
 from agsm_bench.training.run import run_training
-from agsm_bench.training.token_task import TokenTask
+from agsm_bench.training.token_task import TokenTask, kept_folder
 
 BACKBONES = ("shapes-unet", "shapes-mmdit")
 
@@ -223,6 +223,22 @@ def test_a_damaged_state_is_refused_and_kept(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="damaged"):
         run(tmp_path, steps=2)
     assert len(state.read_bytes()) == 1000
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_kept_tokens_are_those_of_a_shorter_run(tmp_path: Path, denoisers: dict[str, Denoiser], backbone: str) -> None:
+    long, short = tmp_path / "long", tmp_path / "short"
+    last = train(job(long, backbone=backbone, keep_every=2), denoisers[backbone], silent)
+    shorter = train(job(short, backbone=backbone, steps=2), denoisers[backbone], silent)
+    assert kept_folder(long, 2).joinpath(shorter.name).read_bytes() == shorter.read_bytes()
+    assert kept_folder(long, 4).joinpath(last.name).read_bytes() == last.read_bytes()
+    assert not kept_folder(long, 3).exists()
+
+
+def test_keeping_tokens_may_begin_later(tmp_path: Path) -> None:
+    run(tmp_path, steps=1)
+    run(tmp_path, steps=2, keep_every=2)
+    assert [path.name for path in (tmp_path / "steps").iterdir()] == ["000002"]
 
 
 def test_more_steps_go_on(tmp_path: Path) -> None:

@@ -50,6 +50,9 @@ class TrainingOptions(LoopOptions):
         "Start of the tokens: the empty prompt's BOS embedding (UNets only), or N(0, 0.02). (default: the backbone's)",
     )
     time_dependent: bool = option(True, "Add a learned embedding of the timestep to the tokens.")
+    keep_every: int | None = option(
+        None, "Also keep the tokens of every so many steps, in OUT/steps: what a run of that length ends with.", min=1
+    )
     exclude_false_negatives: bool = option(
         False, "Leave mismatched pairs out whose caption is true of the image all the same (the paper keeps them)."
     )

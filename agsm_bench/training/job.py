@@ -16,6 +16,8 @@ from agsm_bench.variant import Variant
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+BESIDES = ("keep_every",)
+"""Options that change what a run keeps on the way, not what it ends with."""
 TrainerT = TypeVar("TrainerT", bound=Trainer | PreferenceTrainer)
 OptionsT = TypeVar("OptionsT", bound=LoopOptions)
 
@@ -40,7 +42,7 @@ class Job(Generic[TrainerT, OptionsT]):
         return {
             "trainer": self.trainer_name,
             "backbone": self.backbone.name,
-            **asdict(self.options),
+            **{name: value for name, value in asdict(self.options).items() if name not in BESIDES},
             "objective": asdict(self.objective_options),
             **({"variant": self.variant.describe()} if self.variant else {}),
             **({"preferences": self.preferences.hash} if self.preferences else {}),
@@ -85,6 +87,10 @@ class Task(Protocol):
 
     def save(self) -> Path:
         """Writes the result into the run's folder; called inside `active`."""
+        ...
+
+    def keep(self, step: int) -> None:
+        """Called after every step: keeps what a run of that length would save, if the options ask for it."""
         ...
 
 

@@ -45,6 +45,7 @@ class Training:
             while self.step < steps:
                 record = self.advance()
                 log.append(path, record)
+                self.task.keep(self.step)
                 progress(self.step, record)
                 if self.step % self.options.save_every == 0 or self.step == steps:
                     save_state(self.state, self.step, self.task.trained, self.task.averaged, self.optimizer)

@@ -89,6 +89,9 @@ class PreferenceTask:
         write_variant(self.job.out, self.job.backbone, self.job.options.tune, self.job.describe())
         return self.job.out
 
+    def keep(self, step: int) -> None:
+        """Nothing: a variant is as large as its backbone."""
+
     def _load(self, pairs: Sequence[PreferencePair]) -> PreferenceBatch:
         size = self.job.backbone.sampling.size
         pictures = np.stack([pair.images(size) for pair in pairs], axis=1)

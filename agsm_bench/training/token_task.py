@@ -91,10 +91,20 @@ class TokenTask:
     def save(self) -> Path:
         return save_tokens(self.student, self.job.out, self.job.describe())
 
+    def keep(self, step: int) -> None:
+        """In a folder of its own, described as a run of `step` steps: neither data nor rates depend on the total."""
+        if self.job.options.keep_every and step % self.job.options.keep_every == 0:
+            save_tokens(self.student, kept_folder(self.job.out, step), self.job.describe() | {"steps": step})
+
     def _predict(self, tokens: SoftTokens, noised: Tensor, timestep: Tensor, batch: Batch) -> Tensor:
         self._attachment.tokens = tokens
         polarities = self.job.trainer.polarities
         return predict_pairs(self.denoiser, self._attachment, noised, timestep, batch.text, polarities)
+
+
+def kept_folder(out: Path, step: int) -> Path:
+    """Where a run keeps the tokens of a step."""
+    return out / "steps" / f"{step:06d}"
 
 
 def initial_tokens(job: TokenJob, denoiser: Denoiser) -> SoftTokens:
