@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LEVELS = (
     ("types", "errors"),
-    ("stats", "seeds", "identity", "provenance", "jsonl", "folders", "tokens.header"),
+    ("stats", "hypotheses", "seeds", "identity", "provenance", "jsonl", "folders", "tokens.header"),
     ("contracts", "variant", "manifest", "records", "store", "shards", "detections", "plugins"),
     ("geneval_prompts", "geneval_rules", "diffusion", "shapes", "tokens", "training"),
     ("trainers", "benchmarks", "backbones"),
