@@ -96,7 +96,7 @@ def shapes_metadata() -> list[Entry]:
     and the id is the text.
     """
     rng = np.random.default_rng(SEED)
-    population = _shapes_population()
+    population = shapes_population()
     return [entry for tag, count in TAG_COUNTS.items() for entry in _cycle(rng, population[tag], count)]
 
 
@@ -111,8 +111,8 @@ def _scene(tag: str, *things: Thing | str) -> Entry:
     return {"tag": tag, "include": [thing.clause for thing in asked], "prompt": prompt}
 
 
-def _counting(thing: Thing) -> Entry:
-    """Exactly `count`: one more is excluded, of whatever colour."""
+def counting_entry(thing: Thing) -> Entry:
+    """A prompt of the counting tag: exactly `count`: one more is excluded, of whatever colour."""
     scene = _scene("counting", thing)
     prompt = scene.pop("prompt")  # upstream's key order has it last
     return {**scene, "exclude": [{"class": thing.label, "count": thing.count + 1}], "prompt": prompt}
@@ -132,7 +132,7 @@ def _pick(rng: np.random.Generator, names: Sequence[str], size: int) -> list[str
 
 def _draw_counting(rng: np.random.Generator) -> Entry:
     label = COCO_CLASSES[rng.choice(len(COCO_CLASSES))]
-    return _counting(Thing(label, count=int(rng.integers(2, 4, endpoint=True))))
+    return counting_entry(Thing(label, count=int(rng.integers(2, 4, endpoint=True))))
 
 
 def _draw_color(rng: np.random.Generator) -> Entry:
@@ -150,15 +150,15 @@ def _draw_color_attribution(rng: np.random.Generator) -> Entry:
     return _scene("color_attr", *map(Thing, labels, _pick(rng, COLORS, 2)))
 
 
-def _shapes_population() -> dict[str, list[Entry]]:
-    """Every distinct prompt of each tag."""
+def shapes_population() -> dict[str, list[Entry]]:
+    """Every distinct prompt of each tag in the shapes world."""
     colors, pairs = vocabulary.COLORS, list(permutations(SHAPES, 2))
     counted = [Thing(s, c, n) for n, s, c in product((2, 3, 4), SHAPES, (None, *colors))]
     attributed = [map(Thing, pair, hues) for pair, hues in product(pairs, permutations(colors, 2))]
     return {
         "single_object": [_scene("single_object", shape) for shape in SHAPES],
         "two_object": [_scene("two_object", *pair) for pair in pairs],
-        "counting": [_counting(thing) for thing in counted],
+        "counting": [counting_entry(thing) for thing in counted],
         "colors": [_scene("colors", Thing(s, c)) for s, c in product(SHAPES, colors)],
         "position": [_position(a, relation, b) for (a, b), relation in product(pairs, RELATIONS)],
         "color_attr": [_scene("color_attr", *things) for things in attributed],

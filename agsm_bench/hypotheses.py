@@ -92,8 +92,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def _cluster_totals(values: Floats, labels: NDArray[np.generic]) -> tuple[Floats, Floats]:
     """Sums [seeds, clusters] and sizes [clusters], the clusters in the order of their labels."""
     names, index = np.unique(labels, return_inverse=True)
-    sums = np.zeros((len(values), len(names)))
-    np.add.at(sums, (slice(None), index), values)
+    sums = np.stack([np.bincount(index, row, minlength=len(names)) for row in values]).astype(np.float64)
     return sums, np.bincount(index, minlength=len(names)).astype(np.float64)
 
 

@@ -119,7 +119,7 @@ def refused(result: tuple[int, str, str], code: int, *words: str) -> None:
         (["report", "--table", "14"], ["1", "13"]),
         (["shapes", "build", "shapes-vea"], ["Known: shapes-vae"]),
         (["list", "metrcis"], ["Known: trainers"]),
-        (["prompts", "coco"], ["Known: geneval"]),
+        (["prompts", "coco"], ["Known: counting, geneval"]),
     ],
 )
 def test_usage_errors(cli: Cli, arguments: list[str], words: list[str]) -> None:

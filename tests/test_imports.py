@@ -13,7 +13,7 @@ LEVELS = (
     ("types", "errors"),
     ("stats", "hypotheses", "seeds", "identity", "provenance", "jsonl", "folders", "tokens.header"),
     ("contracts", "variant", "manifest", "records", "store", "shards", "detections", "plugins"),
-    ("geneval_prompts", "geneval_rules", "diffusion", "shapes", "tokens", "training"),
+    ("geneval", "geneval_prompts", "geneval_rules", "diffusion", "shapes", "tokens", "training"),
     ("trainers", "benchmarks", "backbones"),
     ("generate", "score", "evaluate", "rescore"),
     ("report",),

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from paired_runs import PROMPTS, TOKENS, make_pair, make_photo_run, make_run, spread, write_log
 
-from agsm_bench.benchmarks.geneval import GenEval
 from agsm_bench.errors import MissingError, UserError
+from agsm_bench.geneval import GenEval
 from agsm_bench.report.paired import CORRECT
 from agsm_bench.report.side_by_side import choose, write_page
 from agsm_bench.store import Run

@@ -19,6 +19,7 @@ agsm-bench train agsm --backbone shapes-mmdit --out runs/agsm
 agsm-bench eval geneval --backbone shapes-mmdit --tokens runs/agsm --out runs/agsm-geneval
 agsm-bench report --table 1
 agsm-bench reproduce --table 6 --quick
+agsm-bench claims
 """
 
 COMMANDS = {
@@ -31,6 +32,7 @@ COMMANDS = {
         "reproduce:reproduce",
         "Do every run that a table of the paper needs, then print the table; resumes.",
     ),
+    "claims": ("claims:claims", "Test the paper's claims on the runs that are there."),
     "prompts": (
         "prompts:prompts",
         "Print a benchmark's prompts, one JSON object a line (GenEval photo: upstream's file, byte for byte).",

@@ -60,6 +60,11 @@ class Recipe:
     """Options of the evaluation that are not the default."""
 
     @property
+    def trained(self) -> bool:
+        """Whether its runs have training seeds."""
+        return self.trainer is not None
+
+    @property
     def plain(self) -> Recipe:
         """The same with every option at its default."""
         return Recipe(self.benchmark, self.backbone, self.trainer)
@@ -222,8 +227,18 @@ def _fill(path: Path, data: Mapping[str, Any], extra: Mapping[str, Mapping[str, 
 
 
 def _row(spec: Mapping[str, Any], benchmark: str, size: Size | None) -> RowFill:
+    options = spec.get("options", {}) | spec.get("evaluation", {})
+    stated = tuple(f"{name} {_word(value)}" for name, value in options.items())
+    return RowFill(spec.get("row", spec.get("key")), "row" in spec, stated, recipe_of(spec, benchmark, size))
+
+
+def recipe_of(spec: Mapping[str, Any], benchmark: str, size: Size | None = None) -> Recipe:
+    """The recipe that an entry of a file states: `backbone`, `trainer`, `options` and `evaluation`.
+
+    Raises:
+        ValueError, UserError: it states something that is no option.
+    """
     training, evaluation = dict(spec.get("options", {})), dict(spec.get("evaluation", {}))
-    stated = [f"{name} {_word(value)}" for name, value in (training | evaluation).items()]
     plain = Recipe(benchmark, spec["backbone"], spec.get("trainer"))
     if size is not None:
         evaluation |= {"limit": size.prompts, "images_per_prompt": size.images}
@@ -237,7 +252,7 @@ def _row(spec: Mapping[str, Any], benchmark: str, size: Size | None) -> RowFill:
     sampling_settings(changed)
     if plain.trainer:
         training_settings(changed)
-    return RowFill(spec["row"] if "row" in spec else spec["key"], "row" in spec, tuple(stated), changed)
+    return changed
 
 
 def _changed(overrides: Mapping[str, Any], defaults: Mapping[str, Any]) -> Options:

@@ -250,12 +250,12 @@ def _measured(section: Section, fill: Fill, runs: Sequence[Run]) -> Measured:
     mine = [run for run in runs if run.domain == fill.domain]
     rows = []
     for row, paper in zip(fill.rows, papers, strict=True):
-        chosen = _chosen(row.recipe, mine)
-        rows.append(MeasuredRow(row.key, paper, row.options, row.recipe, chosen, _cells(columns, chosen)))
+        fitting = chosen(row.recipe, mine)
+        rows.append(MeasuredRow(row.key, paper, row.options, row.recipe, fitting, _cells(columns, fitting)))
     return Measured(fill.domain, fill.benchmark, tuple(columns), tuple(rows), _left_out(rows, mine))
 
 
-def _chosen(recipe: Recipe, runs: Iterable[Run]) -> tuple[Run, ...]:
+def chosen(recipe: Recipe, runs: Iterable[Run]) -> tuple[Run, ...]:
     """The first run of every pair of seeds: made again elsewhere, a run tells nothing of the spread."""
     found: dict[tuple[int, int], Run] = {}
     for run in runs:

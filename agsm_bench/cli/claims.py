@@ -1,0 +1,108 @@
+"""`agsm-bench claims`: what the runs say of the paper's claims."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agsm_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from agsm_bench.report.claims import Claims, Judged
+
+
+class Format(StrEnum):
+    RICH = "rich"
+    MD = "md"
+    JSON = "json"
+
+
+def claims(
+    format: Annotated[Format, typer.Option(help="How to print them.")] = Format.RICH,
+    runs: Annotated[list[Path] | None, typer.Option(help="A further run folder; may be repeated.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A file to write instead of the standard output.")] = None,
+) -> None:
+    """Test the paper's claims on the runs that are there.
+
+    Effects are paired by image and training seed, intervals come from a bootstrap over prompts and seeds, and
+    Holm's correction covers all claims. Runs ship with the package; your own below ./runs count, too.
+
+    \b
+    agsm-bench claims
+    agsm-bench claims --format json --out results/claims.json
+    agsm-bench reproduce --claims --dry-run
+    """
+    from agsm_bench.report.claims import judge, load_claims, to_json
+    from agsm_bench.report.tables import find_runs
+
+    loaded = load_claims()
+    judged = judge(loaded, find_runs(runs or ()))
+    if format is Format.JSON:
+        text = json.dumps(to_json(loaded, judged), indent=1) + "\n"
+    else:
+        text = _terminal(loaded, judged) if format is Format.RICH else _markdown(loaded, judged)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error.strerror}).", "Choose another --out.") from error
+
+
+def rows(judged: Sequence[Judged]) -> list[list[str]]:
+    """A line a part: claim, backbone, verdict, effect with its interval, seeds and images."""
+    lines = []
+    for one in judged:
+        verdict = one.verdict + (f" ({one.reason})" if one.reason and "missing" not in one.reason else "")
+        for index, finding in enumerate(one.findings):
+            head = ["", "", ""] if index else [one.claim.key, one.claim.backbone, verdict]
+            found = finding.effect
+            if found is None:
+                lines.append([*head, finding.part.text, "no runs", "", ""])
+                continue
+            low, high = found.interval()
+            value = f"{100 * found.value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+            lines.append([*head, finding.part.text, value, str(found.seeds), str(found.seeds * found.n)])
+    return lines
+
+
+HEADER = ("claim", "backbone", "verdict", "effect in points", "with 95% interval", "seeds", "images")
+
+
+def _notes(claims: Claims, judged: Sequence[Judged]) -> list[str]:
+    tested = sum(not one.reason for one in judged)
+    texts = {one.claim.key: one.claim.text for one in judged}
+    return [
+        *(f"{key}: {text}." for key, text in texts.items()),
+        f"Intervals are not corrected; verdicts are, by Holm over {tested} tests in either direction, errors together "
+        f"at most {claims.level:.0%}. An effect shown to be below {100 * claims.margin:g} point does not count.",
+    ]
+
+
+def _markdown(claims: Claims, judged: Sequence[Judged]) -> str:
+    lines = ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows(judged)]
+    return "\n".join([*lines, "", *(f"{note}  " for note in _notes(claims, judged))]) + "\n"
+
+
+def _terminal(claims: Claims, judged: Sequence[Judged]) -> str:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 120
+    table = Table(*HEADER, box=None, pad_edge=False)
+    for row in rows(judged):
+        table.add_row(*row)
+    with console.capture() as captured:
+        console.print(table, crop=False)
+        for note in ("", *_notes(claims, judged)):
+            console.print(note)
+    return captured.get()
