@@ -58,6 +58,17 @@ def read_variant(folder: Path, backbone: Backbone) -> Variant:
         MissingError: absent or damaged.
         UserError: it is another backbone's, or was tuned from other weights of this one.
     """
+    variant = describe_variant(folder)
+    _check(variant, backbone)
+    return variant
+
+
+def describe_variant(folder: Path) -> Variant:
+    """What a variant's folder says of it; its weights are not looked at.
+
+    Raises:
+        MissingError: absent or damaged.
+    """
     path = folder / VARIANT_FILE
     data = read_json(path, _FIX)
     try:
@@ -68,14 +79,18 @@ def read_variant(folder: Path, backbone: Backbone) -> Variant:
             raise ValueError("its description is not complete")
     except (KeyError, TypeError, ValueError) as error:
         raise MissingError(f"{path} is damaged ({type(error).__name__}: {error}).", _FIX) from error
-    _check(variant, backbone)
     return variant
 
 
 def weights_hash(backbone: Backbone, variant: Variant | None = None) -> str:
     """Hash of every weight file that a run reads: the backbone's, and the variant's on top."""
     base = hash_files(sorted(backbone.weights().rglob("*.safetensors")))
-    return base if variant is None else hashlib.sha256(f"{base} {variant.hash}".encode()).hexdigest()
+    return base if variant is None else combined_hash(base, variant.hash)
+
+
+def combined_hash(base: str, variant: str) -> str:
+    """`weights_hash` of a variant, from the hashes of the backbone's weight files and of its own."""
+    return hashlib.sha256(f"{base} {variant}".encode()).hexdigest()
 
 
 def _check(variant: Variant, backbone: Backbone) -> None:

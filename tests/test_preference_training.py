@@ -233,7 +233,9 @@ def test_preference_trainers_on_the_command_line(cli: Cli, tmp_path: Path, folde
     code, out, _ = cli("train", "diffusion_dpo", *flags)
     assert (code, "--backbone-weights" in out) == (0, True)
     state = (tmp_path / "config.json").read_text()
-    assert json.loads(state)["training"]["preferences"] == read_preferences(folder).hash
+    record = json.loads(state)["training"]
+    assert record["preferences"] == read_preferences(folder).hash
+    assert record["pairs"] == {"train": 6, "held_out": 2}
     code, _, err = cli("train", "diffusion_dpo", *flags, "--beta", 1)
     assert (code, "objective was" in err) == (2, True)
 

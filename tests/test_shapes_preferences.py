@@ -19,12 +19,13 @@ from agsm_bench import plugins
 from agsm_bench.contracts import Backbone
 from agsm_bench.errors import UserError
 from agsm_bench.shapes.pairs import ShapesPairs
-from agsm_bench.shapes.preferences import judge, make_preferences
+from agsm_bench.shapes.preferences import PairOptions, judge, make_preferences
 from agsm_bench.shapes.render import render
 from agsm_bench.shapes.scene import place, sample_scene
 from agsm_bench.shapes.truth import is_true, parse
 from agsm_bench.shapes.vocabulary import COLORS
 from agsm_bench.training.preferences import read_preferences
+from agsm_bench.variant import weights_hash
 
 
 class Painter:
@@ -45,10 +46,9 @@ class Painter:
 BACKBONE: Backbone = replace(plugins.load("backbones", "shapes-mmdit"), load=Painter)  # type: ignore[arg-type]
 
 
-def make(out: Path, train: int, held_out: int, **changes: int) -> dict[str, bytes]:
-    options = {"images": 3, "seed": 0} | changes
-    wanted = {"train": train, "held out": held_out}
-    make_preferences(BACKBONE, out, wanted, lambda *_: None, images=options["images"], seed=options["seed"])
+def make(out: Path, train: int, held_out: int, seed: int = 0) -> dict[str, bytes]:
+    options = PairOptions(train, held_out, images=3, seed=seed)
+    make_preferences(BACKBONE, out, options, lambda *_: None)
     return {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
@@ -56,6 +56,8 @@ def test_the_preferred_picture_shows_what_the_caption_says(tmp_path: Path) -> No
     make(tmp_path, 12, 4)
     pairs = read_preferences(tmp_path)
     assert (len(pairs.train), len(pairs.held_out)) == (12, 4)
+    made = {"backbone": "shapes-mmdit", "weights": weights_hash(BACKBONE), "images": 3, "seed": 0}
+    assert pairs.describe().items() >= (made | {"train": 12, "held_out": 4}).items()
     for pair in (*pairs.train, *pairs.held_out):
         preferred, rejected = pair.images(24)
         assert judge(preferred, pair.prompt)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from agsm_bench.cli.options import pick, with_flags
+from agsm_bench.contracts import check_options
 from agsm_bench.errors import UserError
 from agsm_bench.folders import ensure_writable
+from agsm_bench.shapes.preferences import PairOptions
 
 BUILDS = ("shapes-vae", "shapes-unet", "shapes-mmdit", "shapes-clip")
 
@@ -69,38 +72,35 @@ def samples(
     typer.echo(f"Wrote {out}.")
 
 
-@shapes.command()
-def preferences(
+def _preferences(
     backbone: Annotated[str, typer.Option(help="The shapes backbone that makes the images.")] = "shapes-mmdit",
     out: Annotated[
         Path | None, typer.Option(help="The folder; resumes what is in it. (default: runs/preferences-BACKBONE)")
     ] = None,
-    pairs: Annotated[int, typer.Option(help="Pairs to train on.")] = 500,
-    held_out: Annotated[int, typer.Option(help="Pairs for the validation curve.")] = 32,
-    images: Annotated[int, typer.Option(help="Images of each caption; it needs a right and a wrong one.")] = 4,
-    seed: Annotated[int, typer.Option(help="Seed of captions and noise.")] = 0,
+    **flags: Any,
 ) -> None:
     """Make preference pairs: images of the backbone's own, one right and one wrong by the exact detector.
 
     Next: agsm-bench train diffusion_dpo --backbone BACKBONE --preferences OUT --out runs/dpo
     """
-    for flag, value, least in (("--pairs", pairs, 1), ("--held-out", held_out, 0), ("--images", images, 2)):
-        if value < least:
-            raise UserError(f"{flag} is {value}.", f"Use at least {least}.")
+    options = pick(PairOptions, flags)
+    check_options(options)
     from agsm_bench import plugins
     from agsm_bench.cli.progress import phases
     from agsm_bench.errors import ExitCode
     from agsm_bench.shapes.preferences import make_preferences
 
     folder = out or Path("runs") / f"preferences-{backbone}"
-    wanted = {"train": pairs, "held out": held_out}
     try:
         with phases(f"preferences of {backbone}") as show:
-            make_preferences(plugins.load("backbones", backbone), folder, wanted, show, images=images, seed=seed)
+            make_preferences(plugins.load("backbones", backbone), folder, options, show)
     except KeyboardInterrupt as error:
         fix = "Run the same command to go on."
         raise UserError(f"Interrupted; {folder} keeps what is done.", fix, ExitCode.INTERRUPTED) from error
     typer.echo(f"Preferences: {folder}")
+
+
+shapes.command("preferences")(with_flags(_preferences, PairOptions))
 
 
 @shapes.command()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agsm_bench.contracts import Backbone
+from agsm_bench.contracts import Backbone, option
 from agsm_bench.errors import UserError
 from agsm_bench.folders import ensure_writable, read_json, write_json
 from agsm_bench.geneval_prompts import shapes_metadata
@@ -24,7 +24,7 @@ from agsm_bench.shapes.detector import detect
 from agsm_bench.shapes.pairs import ShapesPairs
 from agsm_bench.shapes.scene import Scene, SceneObject
 from agsm_bench.shapes.truth import MOST, is_true
-from agsm_bench.training.preferences import PREFERENCES_FILE
+from agsm_bench.training.preferences import PREFERENCES_FILE, RECIPE_FILE
 from agsm_bench.types import Detection
 from agsm_bench.variant import weights_hash
 
@@ -33,10 +33,19 @@ if TYPE_CHECKING:
 
     from agsm_bench.diffusion.denoiser import Denoiser
 
-RECIPE_FILE = "recipe.json"
 CAPTIONS_AT_ONCE = 16
 THRESHOLD = 0.3
 """Score from which a detection counts, as in GenEval."""
+
+
+@dataclass(frozen=True)
+class PairOptions:
+    """Options of making pairs."""
+
+    pairs: int = option(500, "Pairs to train on.", min=1)
+    held_out: int = option(32, "Pairs for the validation curve.", min=0)
+    images: int = option(4, "Images of each caption; it needs a right and a wrong one.", min=2)
+    seed: int = option(0, "Seed of captions and noise.", min=0)
 
 
 @dataclass(frozen=True)
@@ -53,20 +62,18 @@ class Recipe:
     seed: int
 
 
+def recipe_of(backbone: Backbone, options: PairOptions) -> Recipe:
+    """What the pairs of a backbone and these options depend on."""
+    sampling = asdict(backbone.sampling)
+    return Recipe(backbone.name, weights_hash(backbone), **sampling, images=options.images, seed=options.seed)
+
+
 def make_preferences(
-    backbone: Backbone,
-    out: Path,
-    wanted: dict[str, int],
-    progress: Callable[[str, int, int], None],
-    *,
-    images: int,
-    seed: int,
+    backbone: Backbone, out: Path, options: PairOptions, progress: Callable[[str, int, int], None]
 ) -> None:
     """Fills a folder with pairs; goes on where an earlier call stopped, also to have more of them.
 
-    Args:
-        wanted: how many, by `train` and `held out`.
-        images: images of each caption, of which the first right one and the first wrong one are kept.
+    Of each caption's images the first right one and the first wrong one are kept.
 
     Raises:
         UserError: the backbone is not of shapes, or the folder holds pairs of another recipe or cannot be written.
@@ -74,14 +81,13 @@ def make_preferences(
     """
     if backbone.domain != "shapes":
         raise UserError(f"{backbone.name} has no exact detector.", "Use a shapes backbone, or write pairs of your own.")
-    sampling = backbone.sampling
-    recipe = Recipe(backbone.name, weights_hash(backbone), **asdict(sampling), images=images, seed=seed)
+    recipe = recipe_of(backbone, options)
     ensure_writable(out / "images")
     _claim(out, recipe)
     journal = Journal(out / PREFERENCES_FILE)
     journal.repair()
     lines: list[dict[str, Any]] = list(journal.read(dict))
-    for split, number in wanted.items():
+    for split, number in (("train", options.pairs), ("held out", options.held_out)):
         found = [line for line in lines if line["held_out"] is (split == "held out")]
         if len(found) >= number:
             continue

@@ -39,13 +39,14 @@ class Job(Generic[TrainerT, OptionsT]):
 
     def describe(self) -> dict[str, Any]:
         """What the run's files say of it: the trainer, the backbone, every option, and the data's and weights' hash."""
+        pairs = self.preferences
         return {
             "trainer": self.trainer_name,
             "backbone": self.backbone.name,
             **{name: value for name, value in asdict(self.options).items() if name not in BESIDES},
             "objective": asdict(self.objective_options),
             **({"variant": self.variant.describe()} if self.variant else {}),
-            **({"preferences": self.preferences.hash} if self.preferences else {}),
+            **({"preferences": pairs.hash, "pairs": pairs.describe()} if pairs else {}),
         }
 
 

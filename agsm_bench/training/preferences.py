@@ -5,13 +5,14 @@ A folder with `preferences.jsonl`, one object a line, and the images that it nam
     {"prompt": "two red circles", "preferred": "images/7-a.png", "rejected": "images/7-b.png"}
 
 Paths are relative to the folder; any format that Pillow reads will do. Pairs with `"held_out": true` are not
-trained on: they give the validation curve. Other keys are ignored.
+trained on: they give the validation curve. Other keys are ignored. `recipe.json`, which `agsm-bench shapes
+preferences` leaves there, says how they were made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from typing import Any
 import numpy as np
 
 from agsm_bench.errors import MissingError
+from agsm_bench.folders import read_json
 from agsm_bench.identity import hash_files
 from agsm_bench.jsonl import Journal
 from agsm_bench.seeds import seed_of
 
 PREFERENCES_FILE = "preferences.jsonl"
+RECIPE_FILE = "recipe.json"
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,18 @@ class Preferences:
     folder: Path
     train: tuple[PreferencePair, ...]
     held_out: tuple[PreferencePair, ...]
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """How they were made; empty where the folder does not say."""
 
     @cached_property
     def hash(self) -> str:
         """Hash of the list and of every image."""
         images = [path for pair in (*self.train, *self.held_out) for path in (pair.preferred, pair.rejected)]
         return hash_files([self.folder / PREFERENCES_FILE, *images])
+
+    def describe(self) -> dict[str, Any]:
+        """How many there are, and how they were made."""
+        return {"train": len(self.train), "held_out": len(self.held_out), **self.recipe}
 
     def batch(self, seed: int, indices: Sequence[int]) -> list[PreferencePair]:
         """Training pairs by index into an endless stream: every epoch has each pair once, in an order of its own."""
@@ -71,14 +80,26 @@ def read_preferences(folder: Path) -> Preferences:
             f"There are no preferences at {path}.",
             f"Write them, or make them for a shapes backbone: `agsm-bench shapes preferences --out {folder}`.",
         )
-    pairs = list(_pairs(path))
-    for image in (image for pair in pairs for image in (pair.preferred, pair.rejected)):
+    found = list_preferences(folder)
+    for image in (image for pair in (*found.train, *found.held_out) for image in (pair.preferred, pair.rejected)):
         if not image.is_file():
             raise MissingError(f"The image {image}, which {path} names, is absent.", "Restore it, or delete its line.")
-    train, held_out = (tuple(pair for pair in pairs if pair.held_out is which) for which in (False, True))
-    if not train:
+    if not found.train:
         raise MissingError(f"{path} holds no pair to train on.", "Add some; a held-out pair is not trained on.")
-    return Preferences(folder, train, held_out)
+    return found
+
+
+def list_preferences(folder: Path) -> Preferences:
+    """What a folder's list says so far, perhaps nothing; its images are not looked for.
+
+    Raises:
+        MissingError: the list is damaged.
+    """
+    pairs = list(_pairs(folder / PREFERENCES_FILE))
+    train, held_out = (tuple(pair for pair in pairs if pair.held_out is which) for which in (False, True))
+    recipe = folder / RECIPE_FILE
+    made = read_json(recipe, f"Delete {recipe}, or the folder to make the pairs again.") if recipe.exists() else {}
+    return Preferences(folder, train, held_out, made)
 
 
 def _pairs(path: Path) -> Iterator[PreferencePair]:
