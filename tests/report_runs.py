@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from agsm_bench.report.tables import JoinedTable, Measured, find_runs, join
+from agsm_bench.report.runs import find_runs
+from agsm_bench.report.tables import JoinedTable, Measured, join
 
 KEYS = ("mean", "single_object", "two_object", "counting", "colors", "position", "color_attr", "strict_mean")
 METRICS = (*(f"geneval/{key}" for key in KEYS), "shapes/too_many", "shapes/too_few")

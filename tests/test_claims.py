@@ -15,8 +15,8 @@ from agsm_bench.cli.main import app
 from agsm_bench.errors import MissingError
 from agsm_bench.report.claims import Claim, Claims, Part, Want, judge, load_claims, overall, to_json
 from agsm_bench.report.evidence import sample_values
-from agsm_bench.report.recipes import recipe_of
-from agsm_bench.report.tables import find_runs
+from agsm_bench.report.fills import recipe_of
+from agsm_bench.report.runs import find_runs
 
 PROMPTS = plugins.load("benchmarks", "geneval").prompts("shapes")
 IDS = [f"{prompt.id}/{index:04d}" for prompt in PROMPTS for index in range(4)]

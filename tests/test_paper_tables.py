@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agsm_bench.report.tables import NUMBERS, PaperTable, load_paper, results_dir
+from agsm_bench.report.files import results_dir
+from agsm_bench.report.tables import NUMBERS, PaperTable, load_paper
 
 PAPER = Path(__file__).parents[2] / "shared" / "facts" / "paper.txt"
 CITATION = re.compile(r" \(([^()]*et al\., \d{4}[a-z]?)\)")

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from agsm_bench.cli.report import report
 from agsm_bench.errors import ExitCode, MissingError, UserError
 from agsm_bench.report.render import to_csv, to_json, to_markdown
-from agsm_bench.report.tables import find_runs, join, load_paper
+from agsm_bench.report.runs import find_runs
+from agsm_bench.report.tables import join, load_paper
 
 pytestmark = pytest.mark.usefixtures("project")
 

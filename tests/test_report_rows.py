@@ -10,7 +10,8 @@ import pytest
 from report_runs import measured, summary, table_one, write
 
 from agsm_bench.report.render import to_markdown
-from agsm_bench.report.tables import find_runs, join
+from agsm_bench.report.runs import find_runs
+from agsm_bench.report.tables import join
 
 pytestmark = pytest.mark.usefixtures("project")
 

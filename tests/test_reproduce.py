@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,9 +14,11 @@ from conftest import Cli
 from test_cli import refused
 from test_report import summary, write
 
-from agsm_bench.report.recipes import Size
+from agsm_bench.report.fills import Size
+from agsm_bench.reproduce.estimates import Estimate
 from agsm_bench.reproduce.execute import Failure, State, execute, log_file
-from agsm_bench.reproduce.plan import Found, Job, plan, wanted
+from agsm_bench.reproduce.found import Found
+from agsm_bench.reproduce.plan import Job, plan, wanted
 
 PYTHON = (sys.executable, "-S", "-c")
 """What a test's job runs is its only argument."""
@@ -26,8 +28,9 @@ QUICK = ("--quick", "--quick-steps", 3, "--quick-prompts", 6, "--quick-images", 
 pytestmark = pytest.mark.usefixtures("project")
 
 
-def job(name: str, code: str, needs: str | None = None, done: bool = False) -> Job:
-    return Job("train", Path("jobs") / name, (code,), Path("jobs") / needs if needs else None, 10, 60.0, 1, done)
+def job(name: str, code: str, needs: Sequence[str] = (), done: bool = False) -> Job:
+    folders = tuple(Path("jobs") / need for need in needs)
+    return Job("train", Path("jobs") / name, (code,), folders, Estimate(10, 60.0, 1), done)
 
 
 def say(*words: str) -> str:
@@ -60,13 +63,36 @@ def test_two_processes_run_side_by_side() -> None:
 
 def test_a_job_waits_for_what_it_needs_and_others_overtake_it() -> None:
     slow = "import os, time\nwhile not os.path.exists('said'): time.sleep(0.01)\n" + say("train")
-    jobs = [job("train", slow), job("eval", say("eval"), needs="train"), job("other", say("other"))]
+    jobs = [job("train", slow), job("eval", say("eval"), needs=["train"]), job("other", say("other"))]
     assert run(jobs, 2)[0] == []
     assert said() == ["other", "train", "eval"]
 
 
+def test_a_job_waits_for_all_that_it_needs() -> None:
+    slow = "import os, time\nwhile not os.path.exists('said'): time.sleep(0.01)\n" + say("tokens")
+    jobs = [job("variant", say("variant")), job("tokens", slow), job("eval", say("eval"), needs=["variant", "tokens"])]
+    assert run(jobs, 2)[0] == []
+    assert said() == ["variant", "tokens", "eval"]
+
+
+def test_a_failure_reaches_what_needs_it_by_way_of_others() -> None:
+    jobs = [
+        job("pairs", "raise SystemExit(3)"),
+        job("variant", say("never"), needs=["pairs"]),
+        job("tokens", say("tokens")),
+        job("eval", say("never"), needs=["tokens", "variant"]),
+    ]
+    failures, _ = run(jobs, 1)
+    assert [(failure.job.folder.name, failure.reason) for failure in failures] == [
+        ("pairs", "it printed nothing"),
+        ("variant", "not begun: it needs jobs/pairs"),
+        ("eval", "not begun: it needs jobs/variant"),
+    ]
+    assert said() == ["tokens"]
+
+
 def test_what_is_done_is_not_run() -> None:
-    _, states = run([job("train", say("train"), done=True), job("eval", say("eval"), needs="train")], 2)
+    _, states = run([job("train", say("train"), done=True), job("eval", say("eval"), needs=["train"])], 2)
     assert said() == ["eval"]
     assert (states[0].done, states[0].total) == (1, 2)
 
@@ -74,7 +100,7 @@ def test_what_is_done_is_not_run() -> None:
 def test_a_failure_is_told_with_its_last_line_and_the_others_still_run() -> None:
     jobs = [
         job("bad", "import sys; print('first'); print('agsm-bench: the last line', file=sys.stderr); sys.exit(3)"),
-        job("after", say("never"), needs="bad"),
+        job("after", say("never"), needs=["bad"]),
         job("dead", "import os; os.kill(os.getpid(), 9)"),
         job("good", say("good")),
     ]
@@ -229,7 +255,7 @@ def test_dry_run_of_all_tables_and_of_a_quick_look(cli: Cli) -> None:
     ("arguments", "words"),
     [
         (["--table", 14], ["1..13"]),
-        (["--table", 2], ["No runs fill Table 2", "1, 4, 5, 6, 7, 12, 13"]),
+        (["--table", 2], ["No runs fill Table 2", "1, 3, 4, 5, 6, 7, 8, 12, 13"]),
         (["--table", 6, "--domain", "photo"], ["photo", "none"]),
         (["--all", "--domain", "photo"], ["photo", "--domain shapes"]),
         ([], ["--table N", "--all"]),
@@ -249,7 +275,9 @@ def test_a_folder_that_cannot_be_written(cli: Cli, project: Path) -> None:
     refused(cli("reproduce", "--table", 6, "--out", "file/runs"), 2, "file/runs", "--out")
 
 
-@pytest.mark.parametrize("name", ["summary.json", "manifest.json", "config.json", "soft_tokens.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["summary.json", "manifest.json", "config.json", "soft_tokens.safetensors", "variant.json"]
+)
 def test_a_damaged_run_folder_is_said_before_anything_runs(cli: Cli, name: str) -> None:
     folder = Path("runs/reproduce/agsm-shapes-mmdit-0")
     folder.mkdir(parents=True)

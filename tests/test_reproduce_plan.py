@@ -10,23 +10,20 @@ from typing import Any
 import pytest
 
 from agsm_bench.errors import MissingError, UserError
+from agsm_bench.report.commands import train_arguments
 from agsm_bench.report.files import results_dir
-from agsm_bench.report.recipes import (
-    Recipe,
-    Size,
-    load_fills,
-    sampling_settings,
-    train_arguments,
-    training_differences,
-    training_settings,
-)
-from agsm_bench.report.tables import Run
+from agsm_bench.report.fills import Size, load_fills
+from agsm_bench.report.recipes import Recipe, Training, sampling_settings, training_differences, training_settings
+from agsm_bench.report.runs import Run
+from agsm_bench.reproduce.estimates import STARTUP
 from agsm_bench.reproduce.execute import minutes_left
-from agsm_bench.reproduce.plan import STARTUP, Found, Job, Trained, fillable, plan, wanted
+from agsm_bench.reproduce.found import Found, Trained
+from agsm_bench.reproduce.plan import Job, fillable, plan, wanted
 
 OUT = Path("out")
 AGSM = Recipe("geneval", "shapes-mmdit", "agsm")
-TABLES = [1, 4, 5, 6, 7, 12, 13]
+TOKENS = Training("agsm", "shapes-mmdit")
+TABLES = [1, 3, 4, 5, 6, 7, 8, 12, 13]
 
 
 def planned(numbers: Sequence[int], seeds: int = 1, found: Found | None = None, size: Size | None = None) -> list[Job]:
@@ -48,7 +45,7 @@ def complete(recipe: Recipe, seed: int, **changes: Any) -> Run:
         trainer=recipe.trainer,
         identity="",
         sampling=sampling_settings(recipe),
-        tokens={"trainer": recipe.trainer, **training_settings(recipe)} if recipe.trainer else {},
+        tokens={"trainer": recipe.trainer, **training_settings(recipe.tokens)} if recipe.tokens else {},
         seeds=(seed, 0),
         expected=2212,
         limited=False,
@@ -68,9 +65,9 @@ def test_a_run_is_planned_once_for_all_the_tables_that_use_it() -> None:
     jobs = planned(TABLES, seeds=2)
     assert len({job.folder for job in jobs}) == len({job.arguments for job in jobs}) == len(jobs)
     by_name = {job.folder.name: job for job in jobs}
-    assert by_name["agsm-shapes-mmdit-0"].tables == (1, 4, 5, 6, 12)
-    assert by_name["geneval-agsm-shapes-mmdit-1"].tables == (1, 4, 5, 6, 12)
-    assert by_name["agsm-shapes-unet-1"].tables == (1, 7, 13)
+    assert by_name["agsm-shapes-mmdit-0"].tables == (1, 3, 4, 5, 6, 8, 12)
+    assert by_name["geneval-agsm-shapes-mmdit-1"].tables == (1, 3, 4, 5, 6, 8, 12)
+    assert by_name["agsm-shapes-unet-1"].tables == (1, 3, 7, 8, 13)
     assert by_name["agsm-shapes-unet-batch-2-0"].tables == (7, 13)
 
 
@@ -87,11 +84,11 @@ def test_a_training_comes_before_its_evaluations_and_a_seed_before_the_next() ->
     jobs = planned(TABLES, seeds=3)
     place = {job.folder: index for index, job in enumerate(jobs)}
     for job in jobs:
-        assert job.needs is None or place[job.needs] < place[job.folder]
+        assert all(place[need] < place[job.folder] for need in job.needs)
         assert (job.kind == "train") == ("--seed" in job.arguments)
     seeds = [job.arguments[job.arguments.index("--seed") + 1] for job in jobs if job.kind == "train"]
     assert seeds == sorted(seeds)
-    assert sum(job.kind == "eval" and job.needs is None for job in jobs) == 2  # the two backbones, once each
+    assert sum(job.kind == "eval" and not job.needs for job in jobs) == 2  # the two backbones, once each
 
 
 def test_table_six_is_the_backbone_and_five_gammas() -> None:
@@ -112,7 +109,7 @@ def test_table_six_is_the_backbone_and_five_gammas() -> None:
 
 def test_table_five_samples_the_same_tokens_twice() -> None:
     train, negative, positive, _ = planned([5])
-    assert negative.needs == positive.needs == train.folder
+    assert negative.needs == positive.needs == (train.folder,)
     assert negative.arguments[-6:-4] == ("--unconditional", "negative")
     assert "--unconditional" not in positive.arguments
     assert negative.folder != positive.folder
@@ -145,14 +142,14 @@ def test_another_run_does_not_count_as_complete(changes: dict[str, Any]) -> None
 
 
 def test_tokens_that_are_there_are_evaluated_without_training() -> None:
-    record = {"trainer": "agsm", "backbone": "shapes-mmdit", "seed": 0, **training_settings(AGSM)}
-    train, evaluate = plan([(6, AGSM)], 1, OUT, Found(tokens=[Trained(Path("runs/mine"), record)]))
+    record = {"trainer": "agsm", "backbone": "shapes-mmdit", "seed": 0, **training_settings(TOKENS)}
+    train, evaluate = plan([(6, AGSM)], 1, OUT, Found(trained=[Trained(Path("runs/mine"), record)]))
     assert (train.done, evaluate.done) == (True, False)
-    assert evaluate.needs is None
+    assert evaluate.needs == ()
     assert evaluate.arguments[evaluate.arguments.index("--tokens") + 1] == "runs/mine"
     for other in ({"seed": 1}, {"batch": 2}, {"steps": 10}, {"backbone": "shapes-unet"}):
-        train, evaluate = plan([(6, AGSM)], 1, OUT, Found(tokens=[Trained(Path("runs/mine"), record | other)]))
-        assert (train.done, evaluate.needs) == (False, train.folder)
+        train, evaluate = plan([(6, AGSM)], 1, OUT, Found(trained=[Trained(Path("runs/mine"), record | other)]))
+        assert (train.done, evaluate.needs) == (False, (train.folder,))
 
 
 def test_a_training_is_done_as_long_as_one_evaluation_lacks() -> None:
@@ -165,7 +162,7 @@ def test_quick_runs_are_small_and_say_so() -> None:
     for job in jobs:
         flags = ("--steps", "150") if job.kind == "train" else ("--images-per-prompt", "2", "--limit", "60")
         assert " ".join(flags) in " ".join(job.arguments)
-        assert job.units == (150 if job.kind == "train" else 120)
+        assert job.estimate.units == (150 if job.kind == "train" else 120)
     assert minutes_left(jobs, slots=2) < 15
     whole = complete(AGSM, 0)
     assert not any(job.done for job in planned([6], found=Found([whole]), size=Size(150, 60, 2)))
@@ -173,7 +170,7 @@ def test_quick_runs_are_small_and_say_so() -> None:
 
 def test_minutes_are_shared_by_the_processes_but_never_less_than_the_longest_chain() -> None:
     jobs = [job for job in planned([5]) if job.arguments[0] == "train" or "--tokens" in job.arguments]
-    train, evaluation = (job.seconds / 60 for job in jobs[:2])
+    train, evaluation = (job.estimate.seconds / 60 for job in jobs[:2])
     assert minutes_left(jobs, 1) == pytest.approx(train + 2 * evaluation)
     assert minutes_left(jobs, 2) == minutes_left(jobs, 8) == pytest.approx(train + evaluation)
     assert minutes_left([replace(job, done=True) for job in jobs], 2) == 0
@@ -182,33 +179,33 @@ def test_minutes_are_shared_by_the_processes_but_never_less_than_the_longest_cha
 def test_the_second_half_of_a_run_takes_half_the_time_of_its_steps(tmp_path: Path) -> None:
     job = replace(planned([5])[0], folder=tmp_path)
     (tmp_path / "train.jsonl").write_text("{}\n" * 500)
-    assert minutes_left([job], 1) * 60 == pytest.approx(STARTUP + (job.seconds - STARTUP) / 2)
+    assert minutes_left([job], 1) * 60 == pytest.approx(STARTUP + (job.estimate.seconds - STARTUP) / 2)
 
 
 def test_estimates_grow_with_the_work() -> None:
     by_name = {job.folder.name: job for job in planned([1, 13])}
-    pairs = [by_name[f"agsm-shapes-unet{batch}-0"].seconds for batch in ("-batch-2", "", "-batch-8")]
+    pairs = [by_name[f"agsm-shapes-unet{batch}-0"].estimate.seconds for batch in ("-batch-2", "", "-batch-8")]
     assert pairs == sorted(pairs)
-    assert by_name["softrepa-shapes-unet-0"].seconds < by_name["agsm-shapes-unet-0"].seconds
+    assert by_name["softrepa-shapes-unet-0"].estimate.seconds < by_name["agsm-shapes-unet-0"].estimate.seconds
 
 
 def test_flags_of_every_kind() -> None:
-    recipe = replace(AGSM, training=(("apply", "down,mid"), ("learning_rate", 0.002), ("time_dependent", False)))
-    flags = train_arguments(recipe, OUT)[4:-2]
+    options = (("apply", "down,mid"), ("learning_rate", 0.002), ("time_dependent", False))
+    flags = train_arguments(replace(TOKENS, options=options), OUT)[4:-2]
     assert flags == ("--apply", "down,mid", "--learning-rate", "0.002", "--no-time-dependent")
 
 
 def test_a_record_may_lack_options_with_their_default() -> None:
     """Runs made before an option existed."""
-    assert training_differences(AGSM, {"trainer": "agsm", "seed": 4, "steps": 1000}) == []
-    recipe = replace(AGSM, training=(("tokens", 8),))
-    assert training_differences(recipe, {"trainer": "agsm"}) == ["tokens 4, not 8"]
-    assert training_differences(recipe, {"trainer": "agsm", "tokens": 8}) == []
+    assert training_differences(TOKENS, {"trainer": "agsm", "seed": 4, "steps": 1000}) == []
+    eight = replace(TOKENS, options=(("tokens", 8),))
+    assert training_differences(eight, {"trainer": "agsm"}) == ["tokens 4, not 8"]
+    assert training_differences(eight, {"trainer": "agsm", "tokens": 8}) == []
 
 
-@pytest.mark.parametrize("number", [2, 3, 8, 9])
+@pytest.mark.parametrize("number", [2, 9])
 def test_a_table_that_no_runs_fill_is_a_usage_error(number: int) -> None:
-    with pytest.raises(UserError, match=r"1, 4, 5, 6, 7, 12, 13"):
+    with pytest.raises(UserError, match=r"1, 3, 4, 5, 6, 7, 8, 12, 13"):
         wanted([number], "shapes")
 
 

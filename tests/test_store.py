@@ -27,7 +27,7 @@ from store_runs import (
 
 from agsm_bench.errors import ExitCode, MissingError, UserError
 from agsm_bench.identity import identity
-from agsm_bench.report.tables import read_run
+from agsm_bench.report.runs import read_run
 from agsm_bench.stats import Interval
 from agsm_bench.store import Run
 from agsm_bench.types import Prompt, Sample, Score

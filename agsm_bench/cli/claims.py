@@ -38,7 +38,7 @@ def claims(
     agsm-bench reproduce --claims --dry-run
     """
     from agsm_bench.report.claims import judge, load_claims, to_json
-    from agsm_bench.report.tables import find_runs
+    from agsm_bench.report.runs import find_runs
 
     loaded = load_claims()
     judged = judge(loaded, find_runs(runs or ()))

@@ -10,6 +10,7 @@ import typer
 
 from agsm_bench.errors import UserError
 from agsm_bench.report import render, tables
+from agsm_bench.report.runs import find_runs
 from agsm_bench.types import Domain
 
 
@@ -46,7 +47,7 @@ def report(
     name: Domain = "shapes" if domain is DomainName.SHAPES else "photo"
     # an unknown table is said before any run is read
     tables.load_paper(table)
-    joined = tables.join(table, name, tables.find_runs(runs or ()))
+    joined = tables.join(table, name, find_runs(runs or ()))
     text = terminal(joined, to_file=out is not None) if format is Format.RICH else TEXTS[format](joined)
     if out is None:
         typer.echo(text, nl=False)

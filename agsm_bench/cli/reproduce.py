@@ -14,8 +14,9 @@ import typer
 
 from agsm_bench.cli.report import DomainName, terminal
 from agsm_bench.errors import ExitCode, UserError
-from agsm_bench.report.recipes import Size
-from agsm_bench.report.tables import REPRODUCED, join
+from agsm_bench.report.fills import Size
+from agsm_bench.report.runs import REPRODUCED
+from agsm_bench.report.tables import join
 from agsm_bench.types import Domain
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def reproduce(
     agsm-bench reproduce --all --seeds 3 --jobs 2
     """
     from agsm_bench.reproduce.execute import execute
-    from agsm_bench.reproduce.plan import fillable, plan, scan, wanted
+    from agsm_bench.reproduce.found import scan
+    from agsm_bench.reproduce.plan import fillable, plan, wanted
 
     size = Size(quick_steps, quick_prompts, quick_images) if quick else None
     seeds = (1 if quick else 3) if seeds is None else seeds
@@ -90,10 +92,12 @@ def _show(jobs: Sequence[Job], slots: int) -> None:
     typer.echo(f"{'run':<{width}}  minutes     MB  tables")
     for job in jobs:
         numbers = ",".join(map(str, job.tables))
-        todo = f"{job.seconds / 60:7.1f} {job.size / 1e6:6.1f}" if not job.done else f"{'complete':>14}"
+        todo = (
+            f"{job.estimate.seconds / 60:7.1f} {job.estimate.size / 1e6:6.1f}" if not job.done else f"{'complete':>14}"
+        )
         typer.echo(f"{job.folder.name:<{width}}  {todo}  {numbers}")
     left = [job for job in jobs if not job.done]
-    megabytes = sum(job.size for job in left) / 1e6
+    megabytes = sum(job.estimate.size for job in left) / 1e6
     typer.echo(
         f"{len(left)} of {len(jobs)} runs to do: about {minutes_left(left, slots):.0f} minutes with --jobs {slots}, "
         f"{megabytes:.0f} MB."

@@ -17,14 +17,16 @@ from typing import Any, Literal
 from agsm_bench import plugins
 from agsm_bench.hypotheses import Effect, effect, holm
 from agsm_bench.records import split_id
+from agsm_bench.report.commands import commands
 from agsm_bench.report.evidence import sample_values
 from agsm_bench.report.files import checked, readable, results_dir
-from agsm_bench.report.recipes import Recipe, commands, recipe_of
-from agsm_bench.report.tables import Run, chosen
+from agsm_bench.report.fills import recipe_of
+from agsm_bench.report.recipes import Recipe
+from agsm_bench.report.runs import Run
+from agsm_bench.report.tables import chosen
 
 Want = Literal["more", "less", "not less"]
 Verdict = Literal["holds", "does not hold", "undecided"]
-SETTINGS = ("backbone", "trainer", "options", "evaluation", "variant")
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ def _finding(part: Part, claims: Claims, runs: Sequence[Run]) -> Finding:
 
 def _pairs(part: Part, a: Sequence[Run], b: Sequence[Run]) -> list[tuple[Run, Run]]:
     """Runs of equal seeds; a side without training has one run, the partner of all."""
-    if part.b.trained and part.a.trained:
+    if part.a.trainings and part.b.trainings:
         by_seed = {run.seeds: run for run in b}
         return [(run, by_seed[run.seeds]) for run in a if run.seeds in by_seed]
     return [(x, y) for x in a for y in b if x.seeds[1] == y.seeds[1]]

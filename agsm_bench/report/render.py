@@ -14,8 +14,9 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from agsm_bench.report.recipes import commands
-from agsm_bench.report.tables import Cell, Column, JoinedSection, JoinedTable, Measured, MeasuredRow, Section
+from agsm_bench.report.commands import commands
+from agsm_bench.report.runs import Cell
+from agsm_bench.report.tables import Column, JoinedSection, JoinedTable, Measured, MeasuredRow, Section
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -25,7 +26,7 @@ ARROWS = {"up": " ↑", "down": " ↓", None: ""}
 NOTHING = "-"
 CSV_FIELDS = (
     *("table", "section", "row", "label", "group", "column", "direction", "published", "mark"),
-    *("domain", "backbone", "trainer", "metric"),
+    *("domain", "backbone", "variant", "trainer", "metric"),
     *("measured", "low", "high", "interval", "runs", "n", "clusters"),
 )
 
@@ -102,6 +103,7 @@ def _measured_json(measured: Measured) -> dict[str, Any]:
             "key": row.key,
             "in_paper": row.paper is not None,
             "backbone": row.recipe.backbone,
+            "variant": tuned and {"trainer": tuned.trainer, "options": dict(tuned.options)},
             "trainer": row.recipe.trainer,
             "options": dict(row.recipe.training),
             "evaluation": dict(row.recipe.evaluation),
@@ -109,7 +111,7 @@ def _measured_json(measured: Measured) -> dict[str, Any]:
             "cells": {key: asdict(cell) for key, cell in row.cells.items()},
             "command": commands(row.recipe),
         }
-        for row in measured.rows
+        for row, tuned in ((row, row.recipe.variant) for row in measured.rows)
     ]
     left_out = [{"name": run.folder.name, "reason": reason} for run, reason in measured.left_out]
     columns = [asdict(column) for column in measured.columns]
@@ -131,6 +133,7 @@ def _records(section: JoinedSection) -> Iterator[dict[str, Any]]:
             if ours and measured and column.metric:
                 record |= {"domain": measured.domain, "metric": column.metric}
                 record |= {"backbone": ours.recipe.backbone, "trainer": ours.recipe.trainer}
+                record["variant"] = ours.recipe.variant and ours.recipe.variant.trainer
                 if cell := ours.cells.get(column.key):
                     record |= {"measured": cell.value, **asdict(cell)}
             yield record
@@ -203,7 +206,8 @@ def _cell_lines(cell: Cell | None) -> list[str]:
 
 
 def _row_name(row: MeasuredRow) -> list[str]:
-    return [row.recipe.trainer or "no tokens", *row.options, *([f"for {row.paper.label}"] if row.paper else [])]
+    tuned, place = row.recipe.variant, [f"for {row.paper.label}"] if row.paper else []
+    return [row.recipe.trainer or "no tokens", *([f"on {tuned.trainer}"] if tuned else []), *row.options, *place]
 
 
 def _row_runs(row: MeasuredRow) -> list[str]:

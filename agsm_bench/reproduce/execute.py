@@ -11,11 +11,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agsm_bench.reproduce.plan import STARTUP, Job
+from agsm_bench.reproduce.estimates import STARTUP
+from agsm_bench.reproduce.plan import Job
 
 CHILD = (sys.executable, "-m", "agsm_bench.cli.child")
-UNITS = {"train": "train.jsonl", "eval": "samples.jsonl"}
-"""The file that gets a line for every step, or image."""
+UNITS = {"pairs": "preferences.jsonl", "train": "train.jsonl", "eval": "samples.jsonl"}
+"""The file that gets a line for every pair, step or image."""
 POLL = 0.2
 TRUSTED = 30.0
 """Seconds of work done after which the measured pace replaces the estimate."""
@@ -45,16 +46,22 @@ Notice = Callable[[State, Job | None], None]
 
 def minutes_left(jobs: Sequence[Job], slots: int, pace: float = 1.0) -> float:
     """Minutes until all jobs are done, `slots` at a time, if estimated seconds last `pace` seconds each."""
-    left = {job.folder: _seconds_left(job) for job in jobs if not job.done}
-    chains = [left[job.folder] + left.get(job.needs or Path(), 0.0) for job in jobs if not job.done]
-    return max(sum(left.values()) / slots, max(chains, default=0.0)) * pace / 60
+    left = {job.folder: (_seconds_left(job), job.needs) for job in jobs if not job.done}
+
+    def chain(folder: Path) -> float:
+        """Until this job is done, with what it waits for."""
+        seconds, needs = left.get(folder, (0.0, ()))
+        return seconds + max(map(chain, needs), default=0.0)
+
+    shared = sum(seconds for seconds, _ in left.values()) / slots
+    return max(shared, max(map(chain, left), default=0.0)) * pace / 60
 
 
 def execute(jobs: Sequence[Job], slots: int, notice: Notice, command: Sequence[str] = CHILD) -> list[Failure]:
     """Does every job that is not done and returns those that failed; ends its processes when it is interrupted.
 
     Args:
-        jobs: a training before the evaluations that need it.
+        jobs: each after those that it needs.
         slots: processes at once, one thread each.
         notice: hears of the progress.
         command: what a job's arguments are given to; it is to end when its standard input does.
@@ -102,10 +109,10 @@ class Execution:
 
     def _drop_or_start(self, job: Job) -> None:
         failed = {failure.job.folder for failure in self.failures}
-        if job.needs in failed:
+        if lost := next((need for need in job.needs if need in failed), None):
             self.waiting.remove(job)
-            self.failures.append(Failure(job, f"not begun: it needs {job.needs}"))
-        elif len(self.running) < self.slots and (job.needs is None or job.needs in self.finished):
+            self.failures.append(Failure(job, f"not begun: it needs {lost}"))
+        elif len(self.running) < self.slots and self.finished.issuperset(job.needs):
             self.waiting.remove(job)
             self.running[job.folder] = (job, self._start(job), time.monotonic())
 
@@ -153,7 +160,7 @@ def _seconds_left(job: Job) -> float:
         lines = (job.folder / UNITS[job.kind]).read_bytes().count(b"\n")
     except OSError:
         lines = 0
-    return STARTUP + (job.seconds - STARTUP) * max(0.0, 1 - lines / job.units)
+    return STARTUP + (job.estimate.seconds - STARTUP) * max(0.0, 1 - lines / job.estimate.units)
 
 
 def _last_line(log: Path, code: int) -> str:

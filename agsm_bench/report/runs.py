@@ -1,0 +1,179 @@
+"""Runs as their summaries tell of them, and whether they are what a row asks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from agsm_bench.errors import MissingError
+from agsm_bench.report.files import checked, readable, results_dir
+from agsm_bench.report.recipes import Recipe, Training, pairs_differences, sampling_differences, training_differences
+
+REPRODUCED = Path("runs/reproduce")
+"""Where `agsm-bench reproduce` puts its runs."""
+SAMPLING = ("weights", "guidance_scale", "steps", "size", "images_per_prompt", "unconditional")
+"""What a run's images depend on besides seeds and soft tokens; `RunSpec` has the meanings."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A measured value."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    """Number of images of one run."""
+    clusters: int
+    runs: int = 1
+    interval: Literal["bootstrap95", "range"] = "bootstrap95"
+
+
+@dataclass(frozen=True)
+class Run:
+    folder: Path
+    benchmark: str
+    domain: str
+    backbone: str
+    variant: str | None
+    """The trainer that fine-tuned the backbone, None for its own weights."""
+    trainer: str | None
+    identity: str
+    sampling: Mapping[str, Any]
+    tokens: Mapping[str, Any]
+    """What the soft tokens are, apart from their seed and hash."""
+    seeds: tuple[int, int]
+    """Of the training and of the evaluation. Of a variant with soft tokens the tokens' own, which is to be the
+    variant's, too; 0 without a training."""
+    expected: int
+    """Number of images."""
+    limited: bool
+    """Whether that is less than the benchmark."""
+    incomplete: str
+    """What is lacking; empty where nothing is."""
+    unscored: int
+    cells: Mapping[str, Cell]
+    tuning: Mapping[str, Any] = field(default_factory=dict)
+    """What the variant is, with its seed and hash; empty for the backbone's own weights."""
+
+    @property
+    def pairs(self) -> str:
+        """Hash of the preference pairs behind the variant; empty without one."""
+        return str(self.tuning.get("preferences", ""))
+
+    @property
+    def trouble(self) -> str:
+        """Why it may not enter a table of whole runs; empty when it may."""
+        return "limited" if self.limited else self.incomplete
+
+
+def find_runs(extra: Sequence[Path] = ()) -> list[Run]:
+    """The runs given, those below `./runs` and `./runs/reproduce`, and the ones that ship, each identity once."""
+    for folder in extra:
+        if not (folder / "summary.json").is_file():
+            raise MissingError(f"{folder} has no summary.json.", "Name a folder that agsm-bench eval wrote.")
+    roots = (Path("runs"), REPRODUCED, results_dir() / "runs")
+    found = [path.parent for root in roots for path in sorted(root.glob("*/summary.json"))]
+    runs: dict[tuple[str, bool], Run] = {}
+    for run in map(read_run, [*extra, *found]):
+        # a limited run must not hide the complete one of the same identity
+        runs.setdefault((run.identity, bool(run.trouble)), run)
+    return list(runs.values())
+
+
+def read_run(folder: Path) -> Run:
+    """A run folder's summary."""
+    path = folder / "summary.json"
+    with readable(path, f"Score the run again: agsm-bench score {folder}"):
+        data = checked(json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant))
+        run, tokens = data["run"], data["run"]["tokens"] or {}
+        tuning = run.get("variant") or {}
+        return Run(
+            folder=folder,
+            benchmark=run["benchmark"],
+            domain=run["domain"],
+            backbone=run["backbone"],
+            variant=tuning.get("trainer"),
+            trainer=tokens["trainer"] if tokens else None,
+            identity=run["identity"],
+            sampling={key: run[key] for key in SAMPLING if key in run},
+            tokens={key: value for key, value in tokens.items() if key not in ("seed", "hash")},
+            seeds=(int((tokens or tuning).get("seed", 0)), int(run.get("seed", 0))),
+            expected=int(data["expected"]),
+            limited=bool(data["limited"]),
+            incomplete=_incomplete(data),
+            unscored=int(data["unscored"]),
+            cells={k: _cell(m) for k, m in data["metrics"].items() if m["value"] is not None},
+            tuning=tuning,
+        )
+
+
+def is_kin(recipe: Recipe, run: Run) -> bool:
+    """Whether a run is of the recipe's benchmark, backbone, and trainers of its weights and tokens."""
+    asked = (recipe.benchmark, recipe.backbone, recipe.variant and recipe.variant.trainer, recipe.trainer)
+    return (run.benchmark, run.backbone, run.variant, run.trainer) == asked
+
+
+def obstacles(recipe: Recipe, run: Run) -> list[str]:
+    """Why a run that `is_kin` does not fill the recipe's row; empty when it does."""
+    if run.limited and run.expected != (recipe.limit or 0) * run.sampling.get("images_per_prompt", 0):
+        return ["limited"]
+    if run.incomplete:
+        return [run.incomplete]
+    sampled = sampling_differences(recipe, run.sampling, str(run.tuning.get("hash", "")))
+    trained = training_differences(recipe.tokens, run.tokens) if recipe.tokens else []
+    return [*sampled, *(_tuned_otherwise(recipe.variant, run) if recipe.variant else []), *trained]
+
+
+def fills(recipe: Recipe, run: Run) -> bool:
+    """Whether a run is what a recipe asks for."""
+    return is_kin(recipe, run) and not obstacles(recipe, run)
+
+
+def pairs_in_use(recipes: Iterable[Recipe], runs: Sequence[Run]) -> dict[str, str]:
+    """Backbone -> hash of the preference pairs behind all its variants: those of the first run that fills a row.
+
+    Rows whose variants saw other pairs are not to be compared, and a row never mixes them.
+    """
+    found: dict[str, str] = {}
+    tuned = [recipe for recipe in recipes if recipe.variant]
+    for run in runs:
+        if run.variant and run.backbone not in found and any(fills(recipe, run) for recipe in tuned):
+            found[run.backbone] = run.pairs
+    return found
+
+
+def _tuned_otherwise(training: Training, run: Run) -> list[str]:
+    """What of a run's variant is not as the training asks, in words."""
+    trained = training_differences(training, run.tuning)
+    seed = int(run.tuning.get("seed", 0))
+    apart = [] if seed == run.seeds[0] else [f"variant of seed {seed} with tokens of seed {run.seeds[0]}"]
+    named = [f"{training.trainer} {text}" for text in trained]
+    return [*named, *pairs_differences(training, run.tuning.get("pairs", {})), *apart]
+
+
+def combine(cells: Sequence[Cell]) -> Cell:
+    """One cell of several runs: their mean with their range; a single run keeps its own interval."""
+    if len(cells) == 1:
+        return cells[0]
+    values = [cell.value for cell in cells]
+    n, clusters = min(c.n for c in cells), min(c.clusters for c in cells)
+    return Cell(sum(values) / len(values), min(values), max(values), n, clusters, len(values), "range")
+
+
+def _incomplete(data: Mapping[str, Any]) -> str:
+    if data["complete"] and data["scored"] + data["unscored"] >= data["expected"]:
+        return ""
+    return f"incomplete: {data['scored']} of {data['expected']} images scored"
+
+
+def _cell(metric: Mapping[str, Any]) -> Cell:
+    value, low, high = (float(metric[key]) for key in ("value", "low", "high"))
+    return Cell(value, low, high, int(metric["n"]), int(metric["clusters"]))
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number")
