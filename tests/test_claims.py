@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from report_runs import summary, write
+from store_runs import NOTE, SPEC
 from typer.testing import CliRunner
 
 from agsm_bench import plugins
 from agsm_bench.cli.main import app
 from agsm_bench.errors import MissingError
+from agsm_bench.manifest import Manifest
 from agsm_bench.report.claims import Claim, Claims, Part, Want, judge, load_claims, overall, to_json
 from agsm_bench.report.evidence import sample_values
 from agsm_bench.report.fills import recipe_of
@@ -129,6 +131,15 @@ def test_damaged_scores_are_named() -> None:
     make_all(0.1)
     Path("runs/base/scores.csv").write_text("sample_id,geneval/strict\n00000/0000,right\n")
     with pytest.raises(MissingError, match=r"scores\.csv is damaged"):
+        judge(claims(), find_runs())
+
+
+def test_absent_scores_are_named() -> None:
+    make_all(0.1)
+    run = find_runs()[0]
+    (run.folder / "scores.csv").unlink()
+    (run.folder / "manifest.json").write_text(Manifest(SPEC, 6, False, None, None, None, (NOTE,)).dump().decode())
+    with pytest.raises(MissingError, match="holds no scores"):
         judge(claims(), find_runs())
 
 

@@ -18,7 +18,8 @@ from agsm_bench.report.fills import Size
 from agsm_bench.reproduce.estimates import Estimate
 from agsm_bench.reproduce.execute import Failure, State, execute, log_file
 from agsm_bench.reproduce.found import Found
-from agsm_bench.reproduce.plan import Job, plan, wanted
+from agsm_bench.reproduce.plan import Job, plan
+from agsm_bench.reproduce.wanted import by_tables
 
 PYTHON = (sys.executable, "-S", "-c")
 """What a test's job runs is its only argument."""
@@ -167,7 +168,7 @@ def one_row(project: Path) -> None:
 def test_killed_and_called_again_it_ends_with_the_table_of_an_unbroken_run(project: Path, cli: Cli) -> None:
     one_row(project)
     folder = Size(3, 6, 1).folder
-    for each in plan(wanted([4], "shapes", Size(3, 6, 1)), 1, Path("unbroken") / folder, Found()):
+    for each in plan(by_tables([4], "shapes", Size(3, 6, 1)), 1, Path("unbroken") / folder, Found()):
         assert cli(*each.arguments)[0] == 0
     code, unbroken, err = cli("reproduce", "--table", 4, *QUICK, "--out", "unbroken")
     assert (code, err) == (0, "")

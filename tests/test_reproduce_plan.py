@@ -18,7 +18,8 @@ from agsm_bench.report.runs import Run
 from agsm_bench.reproduce.estimates import STARTUP
 from agsm_bench.reproduce.execute import minutes_left
 from agsm_bench.reproduce.found import Found, Trained
-from agsm_bench.reproduce.plan import Job, fillable, plan, wanted
+from agsm_bench.reproduce.plan import Job, plan
+from agsm_bench.reproduce.wanted import by_claims, by_figures, by_tables, fillable
 
 OUT = Path("out")
 AGSM = Recipe("geneval", "shapes-mmdit", "agsm")
@@ -27,7 +28,7 @@ TABLES = [1, 3, 4, 5, 6, 7, 8, 12, 13]
 
 
 def planned(numbers: Sequence[int], seeds: int = 1, found: Found | None = None, size: Size | None = None) -> list[Job]:
-    return plan(wanted(numbers, "shapes", size), seeds, OUT, found or Found())
+    return plan(by_tables(numbers, "shapes", size), seeds, OUT, found or Found())
 
 
 def names(jobs: Sequence[Job]) -> list[str]:
@@ -65,10 +66,10 @@ def test_a_run_is_planned_once_for_all_the_tables_that_use_it() -> None:
     jobs = planned(TABLES, seeds=2)
     assert len({job.folder for job in jobs}) == len({job.arguments for job in jobs}) == len(jobs)
     by_name = {job.folder.name: job for job in jobs}
-    assert by_name["agsm-shapes-mmdit-0"].tables == (1, 3, 4, 5, 6, 8, 12)
-    assert by_name["geneval-agsm-shapes-mmdit-1"].tables == (1, 3, 4, 5, 6, 8, 12)
-    assert by_name["agsm-shapes-unet-1"].tables == (1, 3, 7, 8, 13)
-    assert by_name["agsm-shapes-unet-batch-2-0"].tables == (7, 13)
+    assert by_name["agsm-shapes-mmdit-0"].users == ("1", "3", "4", "5", "6", "8", "12")
+    assert by_name["geneval-agsm-shapes-mmdit-1"].users == ("1", "3", "4", "5", "6", "8", "12")
+    assert by_name["agsm-shapes-unet-1"].users == ("1", "3", "7", "8", "13")
+    assert by_name["agsm-shapes-unet-batch-2-0"].users == ("7", "13")
 
 
 @pytest.mark.parametrize(
@@ -206,7 +207,7 @@ def test_a_record_may_lack_options_with_their_default() -> None:
 @pytest.mark.parametrize("number", [2, 9])
 def test_a_table_that_no_runs_fill_is_a_usage_error(number: int) -> None:
     with pytest.raises(UserError, match=r"1, 3, 4, 5, 6, 7, 8, 12, 13"):
-        wanted([number], "shapes")
+        by_tables([number], "shapes")
 
 
 @pytest.mark.parametrize(
@@ -229,3 +230,42 @@ def test_a_wrong_option_in_a_table_file_is_said(tmp_path: Path, monkeypatch: pyt
 
 def test_a_plan_is_a_function_of_what_is_given() -> None:
     assert [asdict(job) for job in planned(TABLES, 2)] == [asdict(job) for job in planned(TABLES, 2)]
+
+
+def test_a_long_training_keeps_the_tokens_of_shorter_ones() -> None:
+    jobs = plan(by_figures([4]), 1, OUT, Found())
+    trainings = [job for job in jobs if job.kind == "train"]
+    assert names(trainings) == [
+        *("agsm-shapes-mmdit-0", "agsm-shapes-mmdit-steps-10000-0"),
+        *("softrepa-shapes-mmdit-0", "softrepa-shapes-mmdit-steps-10000-0"),
+    ]
+    assert trainings[1].arguments[-2:] == ("--keep-every", "1000")
+    evaluations = {job.folder.name: job for job in jobs if job.kind == "eval"}
+    assert len(evaluations) == 1 + 2 * 6
+    middle = evaluations["geneval-agsm-shapes-mmdit-steps-3000-0"]
+    assert middle.arguments[-3] == (OUT / "agsm-shapes-mmdit-steps-10000-0" / "steps" / "003000").as_posix()
+    assert middle.needs == (OUT / "agsm-shapes-mmdit-steps-10000-0",)
+
+
+def test_kept_tokens_are_found() -> None:
+    training = Training("agsm", "shapes-mmdit", (("steps", 3000),))
+    record = {"trainer": "agsm", "backbone": "shapes-mmdit", "seed": 0, **training_settings(training)}
+    kept = Found(trained=[Trained(Path("there"), record)])
+    jobs = {job.folder.name: job for job in plan(by_figures([4]), 1, OUT, kept)}
+    assert "there" in jobs["geneval-agsm-shapes-mmdit-steps-3000-0"].arguments
+    assert not jobs["agsm-shapes-mmdit-steps-10000-0"].done
+
+
+def test_figures_and_claims_share_runs_with_tables() -> None:
+    jobs = plan([*by_tables([1], "shapes"), *by_figures([4]), *by_claims()], 1, OUT, Found())
+    users = {job.folder.name: set(job.users) for job in jobs}
+    assert {"1", "F4", "C1", "C3"} <= users["geneval-agsm-shapes-mmdit-0"]
+    assert users["geneval-softrepa-shapes-mmdit-steps-10000-0"] == {"F4", "C3"}
+    assert users["counting-agsm-shapes-unet-0"] == {"C2"}
+    assert users["geneval-diffusion_dpo-shapes-unet-0-agsm-shapes-unet-0"] == {"C7"}
+
+
+def test_a_long_training_alone_keeps_nothing() -> None:
+    recipe = Recipe("geneval", "shapes-mmdit", "agsm", (("steps", 5000),))
+    (training, _) = plan([("1", recipe)], 1, OUT, Found())
+    assert "--keep-every" not in training.arguments

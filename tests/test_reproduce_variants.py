@@ -19,7 +19,8 @@ from agsm_bench.report.recipes import Recipe
 from agsm_bench.report.runs import REPRODUCED
 from agsm_bench.reproduce.execute import minutes_left
 from agsm_bench.reproduce.found import Found, Trained, scan
-from agsm_bench.reproduce.plan import Job, plan, wanted
+from agsm_bench.reproduce.plan import Job, plan
+from agsm_bench.reproduce.wanted import by_tables
 from agsm_bench.training.preferences import list_preferences
 
 OUT = Path("out")
@@ -71,15 +72,15 @@ def test_a_variant_is_made_of_pairs_and_evaluated_with_the_plain_tokens() -> Non
 
 
 def test_table_three_makes_pairs_once_a_backbone_and_shares_the_tokens_of_other_tables() -> None:
-    jobs = plan(wanted([3, 7], "shapes"), 3, OUT, Found())
+    jobs = plan(by_tables([3, 7], "shapes"), 3, OUT, Found())
     place = {job.folder: index for index, job in enumerate(jobs)}
     assert len({job.arguments for job in jobs}) == len(jobs)
     assert all(place[need] < place[job.folder] for job in jobs for need in job.needs)
     names = [job.folder.name for job in jobs if job.kind == "pairs"]
     assert names == ["preferences-shapes-unet", "preferences-shapes-mmdit"]
     by_name = {job.folder.name: job for job in jobs}
-    assert by_name["agsm-shapes-unet-1"].tables == (3, 7)
-    assert by_name["diffusion_dpo-shapes-unet-1"].tables == (3,)
+    assert by_name["agsm-shapes-unet-1"].users == ("3", "7")
+    assert by_name["diffusion_dpo-shapes-unet-1"].users == ("3",)
     variants = [job for job in jobs if "--preferences" in job.arguments]
     assert len(variants) == 9  # DPO and DSPO on the UNet, DPO on the MMDiT, three seeds
     assert all(flag(job, "--preferences").removeprefix("out/") in names for job in variants)
@@ -169,7 +170,7 @@ def test_the_longest_chain_goes_through_pairs_variant_and_evaluation() -> None:
 
 def test_a_quick_look_makes_few_pairs_but_enough_for_a_batch() -> None:
     for prompts, expected in ((60, "60"), (3, "8")):
-        jobs = plan(wanted([3], "shapes", Size(150, prompts, 2)), 1, OUT, Found())
+        jobs = plan(by_tables([3], "shapes", Size(150, prompts, 2)), 1, OUT, Found())
         pairs = next(job for job in jobs if job.kind == "pairs")
         assert (flag(pairs, "--pairs"), flag(pairs, "--held-out")) == (expected, "0")
         assert pairs.estimate.units == int(expected)
@@ -199,7 +200,7 @@ def only_both(project: Path) -> None:
 def test_after_every_job_of_a_small_plan_the_rest_is_left_and_at_the_end_the_table(project: Path, cli: Cli) -> None:
     only_both(project)
     size = Size(2, 6, 1)
-    root, rows = REPRODUCED / size.folder, wanted([3], "shapes", size)
+    root, rows = REPRODUCED / size.folder, by_tables([3], "shapes", size)
     jobs = plan(rows, 1, root, Found())
     assert [job.kind for job in jobs] == ["pairs", "train", "train", "eval"]
     for index, job in enumerate(jobs):

@@ -18,12 +18,12 @@ from agsm_bench.shapes.detector import detect
 from agsm_bench.shapes.truth import parse
 from agsm_bench.tokens.checkpoint import load_tokens
 from agsm_bench.tokens.header import read_header
-from agsm_bench.training.config import TrainingOptions, fill, resolve
+from agsm_bench.training.config import TrainingOptions, fill, kept_folder, resolve
 from agsm_bench.training.job import TokenJob
 from agsm_bench.training.loop import Training, learning_rate, train
 from agsm_bench.training.pairs import CachedText, load_batch, predict_pairs
 from agsm_bench.training.run import run_training
-from agsm_bench.training.token_task import TokenTask, kept_folder
+from agsm_bench.training.token_task import TokenTask
 
 BACKBONES = ("shapes-unet", "shapes-mmdit")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agsm_bench.errors import UserError
+from agsm_bench.cli.report import writable
 
 if TYPE_CHECKING:
     from agsm_bench.report.claims import Claims, Judged
@@ -45,14 +45,12 @@ def claims(
     if format is Format.JSON:
         text = json.dumps(to_json(loaded, judged), indent=1) + "\n"
     else:
-        text = _terminal(loaded, judged) if format is Format.RICH else _markdown(loaded, judged)
+        text = terminal(loaded, judged) if format is Format.RICH else _markdown(loaded, judged)
     if out is None:
         typer.echo(text, nl=False)
         return
-    try:
+    with writable(out):
         out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror}).", "Choose another --out.") from error
 
 
 def rows(judged: Sequence[Judged]) -> list[list[str]]:
@@ -91,7 +89,8 @@ def _markdown(claims: Claims, judged: Sequence[Judged]) -> str:
     return "\n".join([*lines, "", *(f"{note}  " for note in _notes(claims, judged))]) + "\n"
 
 
-def _terminal(claims: Claims, judged: Sequence[Judged]) -> str:
+def terminal(claims: Claims, judged: Sequence[Judged]) -> str:
+    """The findings as they are printed on the terminal."""
     from rich.console import Console
     from rich.table import Table
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +12,7 @@ import typer
 
 from agsm_bench.errors import UserError
 from agsm_bench.report import render, tables
-from agsm_bench.report.runs import find_runs
+from agsm_bench.report.runs import Cell, Run, find_runs
 from agsm_bench.types import Domain
 
 
@@ -28,22 +30,34 @@ class Format(StrEnum):
 
 WIDTH = 120
 """Columns of a table that goes to a file or a pipe."""
+PICTURES = (".png", ".svg", ".pdf")
 TEXTS = {Format.MD: render.to_markdown, Format.CSV: render.to_csv, Format.JSON: render.to_json}
 
 
 def report(
-    table: Annotated[int, typer.Option(help="The paper's table, 1..13.")],
+    table: Annotated[int | None, typer.Option(help="The paper's table, 1..13.")] = None,
+    figure: Annotated[
+        int | None, typer.Option(help="The paper's figure: 4; an --out that ends with .png, .svg or .pdf draws it.")
+    ] = None,
     domain: Annotated[DomainName, typer.Option(help="Where the measured values come from.")] = DomainName.SHAPES,
     format: Annotated[Format, typer.Option(help="How to print it.")] = Format.RICH,
     runs: Annotated[list[Path] | None, typer.Option(help="A further run folder; may be repeated.")] = None,
     out: Annotated[Path | None, typer.Option(help="A file to write instead of the standard output.")] = None,
 ) -> None:
-    """Print a table of the paper with what our runs measured.
+    """Print a table or figure of the paper with what our runs measured.
 
     agsm-bench report --table 1
 
     agsm-bench report --table 1 --format md --out table1.md
+
+    agsm-bench report --figure 4 --out figure4.png
     """
+    if (table is None) == (figure is None):
+        raise UserError("Which table?", "Use either --table N or --figure 4.")
+    if figure is not None:
+        _figure(figure, format, runs or (), out)
+        return
+    assert table is not None
     name: Domain = "shapes" if domain is DomainName.SHAPES else "photo"
     # an unknown table is said before any run is read
     tables.load_paper(table)
@@ -52,8 +66,53 @@ def report(
     if out is None:
         typer.echo(text, nl=False)
         return
-    try:
+    with writable(out):
         out.write_text(text, encoding="utf-8")
+
+
+def _figure(number: int, format: Format, runs: Sequence[Path], out: Path | None) -> None:
+    from agsm_bench.report import figures
+
+    figure, found = figures.load_figure(number), find_runs(runs)
+    if out is None:
+        text = figures.to_csv(figures.measure(figure, found)) if format is Format.CSV else figure_text(number, found)
+        typer.echo(text, nl=False)
+        return
+    if out.suffix not in PICTURES:
+        raise UserError(f"{out} names no kind of picture.", f"Let --out end with one of {', '.join(PICTURES)}.")
+    with writable(out):
+        figures.draw(figure, figures.measure(figure, found), out)
+
+
+def figure_text(number: int, runs: Sequence[Run]) -> str:
+    """A figure's points as a table: a row a step, in points with their intervals or ranges."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from agsm_bench.report import figures
+
+    figure = figures.load_figure(number)
+    cells = {each.line.label: dict(each.cells) for each in figures.measure(figure, runs)}
+    table = Table("step", *cells, title=f"Figure {number}. {figure.title}: {figure.label}, %", box=None)
+    for step in dict.fromkeys(step for line in figure.lines for step, _ in line.points):
+        table.add_row(str(step), *(_point(found.get(step)) for found in cells.values()))
+    console = Console(highlight=False, width=WIDTH)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get()
+
+
+def _point(cell: Cell | None) -> str:
+    if cell is None:
+        return "-"
+    return f"{100 * cell.value:.1f} ({100 * cell.low:.1f} to {100 * cell.high:.1f}, {cell.runs} runs)"
+
+
+@contextmanager
+def writable(out: Path) -> Iterator[None]:
+    """Around writing a file that the user named."""
+    try:
+        yield
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror}).", "Choose another --out.") from error
 

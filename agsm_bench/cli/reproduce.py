@@ -6,13 +6,14 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agsm_bench.cli.report import DomainName, terminal
+from agsm_bench.cli.claims import terminal as claims_text
+from agsm_bench.cli.report import DomainName, figure_text, terminal
 from agsm_bench.errors import ExitCode, UserError
 from agsm_bench.report.fills import Size
 from agsm_bench.report.runs import REPRODUCED
@@ -20,15 +21,19 @@ from agsm_bench.report.tables import join
 from agsm_bench.types import Domain
 
 if TYPE_CHECKING:
+    from agsm_bench.report.runs import Run
     from agsm_bench.reproduce.execute import Failure, Notice
     from agsm_bench.reproduce.plan import Job
+    from agsm_bench.reproduce.wanted import Wanted
 
 LOCK = ".reproduce.lock"
 
 
 def reproduce(
     table: Annotated[list[int] | None, typer.Option(help="A table of the paper; may be repeated.")] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Every table that runs fill.")] = False,
+    figure: Annotated[list[int] | None, typer.Option(help="A figure of the paper: 4.")] = None,
+    claims: Annotated[bool, typer.Option("--claims", help="What `agsm-bench claims` tests.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Every table that runs fill, the figure, the claims.")] = False,
     domain: Annotated[DomainName, typer.Option(help="Where to measure.")] = DomainName.SHAPES,
     seeds: Annotated[
         int | None, typer.Option(help="Trainings of each row, seeds 0, 1, …  (default: 3; quick: 1)")
@@ -43,39 +48,76 @@ def reproduce(
     quick_prompts: Annotated[int, typer.Option(help="Prompts of quick runs.")] = 60,
     quick_images: Annotated[int, typer.Option(help="Images a prompt of quick runs.")] = 2,
 ) -> None:
-    """Do every run that a table of the paper needs, then print the table; resumes.
+    """Do every run that tables, figures or claims of the paper need, then print them; resumes.
 
     \b
     agsm-bench reproduce --table 6 --dry-run
     agsm-bench reproduce --table 6 --quick
-    agsm-bench reproduce --all --seeds 3 --jobs 2
+    agsm-bench reproduce --figure 4 --seeds 1
+    agsm-bench reproduce --all --jobs 2
     """
     from agsm_bench.reproduce.execute import execute
     from agsm_bench.reproduce.found import scan
-    from agsm_bench.reproduce.plan import fillable, plan, wanted
+    from agsm_bench.reproduce.plan import plan
 
     size = Size(quick_steps, quick_prompts, quick_images) if quick else None
     seeds = (1 if quick else 3) if seeds is None else seeds
     at_least_one = {"--seeds": seeds, "--jobs": jobs}
-    if bool(table) == all_:
-        raise UserError("Which tables?", "Use --table N, which may be repeated, or --all.")
     _check(at_least_one | {f"--quick-{item.name}": getattr(size, item.name) for item in fields(Size) if size})
-    name: Domain = "shapes" if domain is DomainName.SHAPES else "photo"
-    numbers = sorted(set(fillable(name) if all_ else table or ()))
+    asked = _asked(table or (), figure or (), claims, all_, "shapes" if domain is DomainName.SHAPES else "photo", size)
     folder = out / size.folder if size else out
-    rows = wanted(numbers, name, size)
-    if not rows:
-        raise UserError(f"No runs fill a table on {name} yet.", "Use --domain shapes.")
     if dry_run:
-        _show(plan(rows, seeds, folder, scan(folder, quick)), jobs)
+        _show(plan(asked.rows, seeds, folder, scan(folder, quick)), jobs)
         return
     with _alone(folder), _progress() as notice:
         # looked at with the lock in hand, so that no other call is at work
-        failures = execute(plan(rows, seeds, folder, scan(folder, quick)), jobs, notice)
-    found = scan(folder, quick).runs
-    for number in numbers:
-        typer.echo(terminal(join(number, name, found, size)), nl=False)
+        failures = execute(plan(asked.rows, seeds, folder, scan(folder, quick)), jobs, notice)
+    _print(asked, scan(folder, quick).runs, size)
     _complain(failures)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be reproduced."""
+
+    domain: Domain
+    tables: tuple[int, ...]
+    figures: tuple[int, ...]
+    claims: bool
+    rows: Wanted
+
+
+def _asked(
+    tables: Sequence[int], figures: Sequence[int], claims: bool, everything: bool, domain: Domain, size: Size | None
+) -> Asked:
+    from agsm_bench.report.figures import NUMBERS
+    from agsm_bench.reproduce.wanted import by_claims, by_figures, by_tables, fillable
+
+    if bool(tables or figures or claims) == everything:
+        raise UserError("Which tables?", "Use --table N, which may be repeated, --figure 4, --claims, or --all.")
+    if size and (figures or claims or everything):
+        raise UserError("--quick is for single tables.", "Use it with --table N.")
+    if domain == "photo" and (figures or claims):
+        raise UserError("Figures and claims are of the shapes domain.", "Use --domain shapes.")
+    if everything:
+        tables, figures, claims = fillable(domain), NUMBERS if domain == "shapes" else (), domain == "shapes"
+    numbers = sorted(set(tables))
+    rows = by_tables(numbers, domain, size) + (by_claims() if claims else []) + by_figures(figures)
+    if not rows:
+        raise UserError(f"No runs fill a table on {domain} yet.", "Use --domain shapes.")
+    return Asked(domain, tuple(numbers), tuple(sorted(set(figures))), claims, rows)
+
+
+def _print(asked: Asked, runs: Sequence[Run], size: Size | None) -> None:
+    from agsm_bench.report.claims import judge, load_claims
+
+    for number in asked.tables:
+        typer.echo(terminal(join(number, asked.domain, runs, size)), nl=False)
+    for number in asked.figures:
+        typer.echo(figure_text(number, runs), nl=False)
+    if asked.claims:
+        loaded = load_claims()
+        typer.echo(claims_text(loaded, judge(loaded, runs)), nl=False)
 
 
 def _check(at_least_one: dict[str, int]) -> None:
@@ -89,13 +131,12 @@ def _show(jobs: Sequence[Job], slots: int) -> None:
     from agsm_bench.reproduce.execute import minutes_left
 
     width = max(len(job.folder.name) for job in jobs)
-    typer.echo(f"{'run':<{width}}  minutes     MB  tables")
+    typer.echo(f"{'run':<{width}}  minutes     MB  for tables, figures, claims")
     for job in jobs:
-        numbers = ",".join(map(str, job.tables))
         todo = (
             f"{job.estimate.seconds / 60:7.1f} {job.estimate.size / 1e6:6.1f}" if not job.done else f"{'complete':>14}"
         )
-        typer.echo(f"{job.folder.name:<{width}}  {todo}  {numbers}")
+        typer.echo(f"{job.folder.name:<{width}}  {todo}  {','.join(job.users)}")
     left = [job for job in jobs if not job.done]
     megabytes = sum(job.estimate.size for job in left) / 1e6
     typer.echo(

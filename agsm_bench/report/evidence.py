@@ -42,6 +42,8 @@ def sample_values(folder: Path) -> Values:
     path = folder / SCORES
     if not path.is_file():
         scores = Run.open(folder).scores()
+        if not scores:
+            raise MissingError(f"{folder} holds no scores.", f"Score it: agsm-bench score {folder}")
         return {key: {name: score.value for name, score in row.items()} for key, row in scores.items()}
     try:
         with path.open(newline="", encoding="utf-8") as text:
@@ -68,7 +70,7 @@ def keep(folder: Path, into: Path) -> Path:
         write_atomically(target / SCORES, _table(sample_values(folder)).encode())
     else:
         files += [path for path in map(folder.joinpath, (TOKENS_FILE, VARIANT_FILE)) if path.is_file()]
-        write_atomically(target / CURVE, _curve(list(log.read(folder / log.LOG_FILE))).encode())
+        write_atomically(target / CURVE, curve_of(list(log.read(folder / log.LOG_FILE))).encode())
     for path in files:
         shutil.copyfile(path, target / path.name)
     return target
@@ -85,7 +87,7 @@ def _field(value: float | None) -> str:
     return "" if value is None else repr(int(value) if value == int(value) else value)
 
 
-def _curve(records: Sequence[Mapping[str, float]]) -> str:
+def curve_of(records: Sequence[Mapping[str, float]]) -> str:
     """Means over blocks of steps of everything that the log has for each of them, and validation points as they are."""
     blocks = [records[start : start + BLOCK] for start in range(0, len(records), BLOCK)]
     names = sorted({name for record in records for name in record} - {"step"})

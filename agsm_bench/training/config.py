@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer, option
@@ -68,6 +69,11 @@ class PreferenceOptions(LoopOptions):
     tune: Literal["lora", "full"] = option("lora", "Train low-rank adapters of the attention, or all weights.")
     rank: int = option(16, "LoRA: rank of the adapters; their scale is 1.", min=1)
     precision: Literal["float32", "float16"] = option("float32", "Full: type of the saved weights.")
+
+
+def kept_folder(out: Path, step: int) -> Path:
+    """Where a run with `keep_every` keeps the tokens of a step."""
+    return out / "steps" / f"{step:06d}"
 
 
 def options_of(trainer: Trainer | PreferenceTrainer) -> type[TrainingOptions] | type[PreferenceOptions]:

@@ -16,7 +16,7 @@ from agsm_bench.diffusion.denoiser import Denoiser
 from agsm_bench.seeds import generator_for, seed_of
 from agsm_bench.tokens.checkpoint import save_tokens
 from agsm_bench.tokens.soft_tokens import SoftTokens
-from agsm_bench.training.config import tokens_config
+from agsm_bench.training.config import kept_folder, tokens_config
 from agsm_bench.training.job import TokenJob
 from agsm_bench.training.pairs import Batch, CachedText, load_batch, predict_pairs
 from agsm_bench.training.validation import ValidationSet, validate
@@ -100,11 +100,6 @@ class TokenTask:
         self._attachment.tokens = tokens
         polarities = self.job.trainer.polarities
         return predict_pairs(self.denoiser, self._attachment, noised, timestep, batch.text, polarities)
-
-
-def kept_folder(out: Path, step: int) -> Path:
-    """Where a run keeps the tokens of a step."""
-    return out / "steps" / f"{step:06d}"
 
 
 def initial_tokens(job: TokenJob, denoiser: Denoiser) -> SoftTokens:
