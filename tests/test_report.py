@@ -30,7 +30,7 @@ def invoke(*arguments: str) -> Any:
     return CliRunner().invoke(app, list(arguments))
 
 
-@pytest.mark.parametrize("number", [4, 5, 6, 7, 12, 13])
+@pytest.mark.parametrize("number", [3, 4, 5, 6, 7, 8, 12, 13])
 def test_nothing_measured_on_shapes_has_the_name_of_a_photo_metric(number: int) -> None:
     section = join(number, "shapes", []).sections[0]
     assert section.measured is not None

@@ -45,7 +45,7 @@ def reproduce(
         bool, typer.Option("--quick", help="A quick look with small runs in a folder of their own; no result.")
     ] = False,
     quick_steps: Annotated[int, typer.Option(help="Training steps of quick runs.")] = 150,
-    quick_prompts: Annotated[int, typer.Option(help="Prompts of quick runs.")] = 60,
+    quick_prompts: Annotated[int, typer.Option(help="Prompts of quick runs; as many preference pairs.")] = 60,
     quick_images: Annotated[int, typer.Option(help="Images a prompt of quick runs.")] = 2,
 ) -> None:
     """Do every run that tables, figures or claims of the paper need, then print them; resumes.
