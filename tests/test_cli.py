@@ -132,6 +132,13 @@ def test_unknown_flag_is_a_usage_error(cli: Cli) -> None:
     assert "--gama" in err
 
 
+def test_gamma_that_is_no_number_is_a_usage_error(cli: Cli) -> None:
+    code, _, err = cli("train", "agsm", "--gamma-negative", "much")
+    assert code == 2
+    assert "--gamma-negative" in err
+    assert "much" in err
+
+
 def test_absent_tokens(cli: Cli, tmp_path: Path) -> None:
     refused(cli("eval", "geneval", "--tokens", tmp_path / "none", "--out", tmp_path / "run"), 3, "train")
     assert not (tmp_path / "run").exists()

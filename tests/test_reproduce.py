@@ -235,7 +235,7 @@ def test_dry_run_lists_every_run_and_writes_nothing(project: Path, cli: Cli) -> 
     code, out, err = cli("reproduce", "--table", 5, "--table", 4, "--seeds", 2, "--dry-run")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0].split() == ["run", "minutes", "MB", "tables"]
+    assert lines[0].split() == ["run", "minutes", "MB", "for"]
     assert len(lines) == 2 + 15  # 3 x 2 trainings, evaluated, the negative half twice more, and the base
     agsm = next(line.split() for line in lines if line.startswith("agsm-shapes-mmdit-0 "))
     assert agsm == ["agsm-shapes-mmdit-0", "4.3", "1.6", "4,5"]

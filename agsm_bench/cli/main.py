@@ -27,10 +27,10 @@ COMMANDS = {
     "train": ("train:train", "Train soft tokens, or fine-tune a backbone."),
     "eval": ("eval:evaluate", "Generate a benchmark's images and score them; resumes."),
     "score": ("score:score", "Score a run's images again, or merge the shards of a run."),
-    "report": ("report:report", "Print a table of the paper with what our runs measured."),
+    "report": ("report:report", "Print a table or figure of the paper with what our runs measured."),
     "reproduce": (
         "reproduce:reproduce",
-        "Do every run that a table of the paper needs, then print the table; resumes.",
+        "Do every run that tables, figures or claims of the paper need, then print them; resumes.",
     ),
     "claims": ("claims:claims", "Test the paper's claims on the runs that are there."),
     "prompts": (

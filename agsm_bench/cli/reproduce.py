@@ -95,12 +95,13 @@ def _asked(
 
     if bool(tables or figures or claims) == everything:
         raise UserError("Which tables?", "Use --table N, which may be repeated, --figure 4, --claims, or --all.")
-    if size and (figures or claims or everything):
-        raise UserError("--quick is for single tables.", "Use it with --table N.")
+    if size and (figures or claims):
+        raise UserError("--quick is for tables.", "Use it with --table N, or --all.")
     if domain == "photo" and (figures or claims):
         raise UserError("Figures and claims are of the shapes domain.", "Use --domain shapes.")
     if everything:
-        tables, figures, claims = fillable(domain), NUMBERS if domain == "shapes" else (), domain == "shapes"
+        claims = domain == "shapes" and not size
+        tables, figures = fillable(domain), NUMBERS if claims else ()
     numbers = sorted(set(tables))
     rows = by_tables(numbers, domain, size) + (by_claims() if claims else []) + by_figures(figures)
     if not rows:
@@ -131,7 +132,7 @@ def _show(jobs: Sequence[Job], slots: int) -> None:
     from agsm_bench.reproduce.execute import minutes_left
 
     width = max(len(job.folder.name) for job in jobs)
-    typer.echo(f"{'run':<{width}}  minutes     MB  for tables, figures, claims")
+    typer.echo(f"{'run':<{width}}  minutes     MB  for")
     for job in jobs:
         todo = (
             f"{job.estimate.seconds / 60:7.1f} {job.estimate.size / 1e6:6.1f}" if not job.done else f"{'complete':>14}"
