@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
-from agsm_bench.types import Detection, Domain, Prompt, Score
+from agsm_bench.types import Detection, Domain, Prompt, Sample, Score
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from agsm_bench.diffusion.denoiser import Denoiser
     from agsm_bench.stats import Interval
+    from agsm_bench.store import Run
     from agsm_bench.tokens.header import TokensConfig
 
 
@@ -155,6 +156,22 @@ class Benchmark(Protocol):
     def result_line(self, prompt: Prompt, filename: str, detections: Sequence[Detection]) -> dict[str, Any]:
         """One line of the benchmark's own results file."""
         ...
+
+
+Progress = Callable[[str, int, int], None]
+"""(what is done, how many, of how many)."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """METRIC of a file in `agsm_bench/metrics/`: what is measured of a run besides the benchmark's own verdicts."""
+
+    domain: Domain
+    """Of the runs that it measures."""
+    measure: Callable[[Run, Sequence[Sample], Progress], dict[str, Interval]]
+    """(run open for writing, its samples, progress) -> means or distances with intervals, by name in summary.json.
+
+    Scores of single images are stored in the run. Nothing where the run lacks what the metric needs."""
 
 
 def check_options(options: Any) -> None:

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from agsm_bench import plugins
-from agsm_bench.contracts import Backbone, Trainer
-from agsm_bench.evaluate import EvaluationOptions, Progress, Request, evaluate
+from agsm_bench.contracts import Backbone, Progress, Trainer
+from agsm_bench.evaluate import EvaluationOptions, Request, evaluate
 from agsm_bench.training.config import TrainingOptions, fill, resolve
 from agsm_bench.training.run import run_training
 

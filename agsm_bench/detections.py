@@ -21,15 +21,17 @@ class Found:
     image: str
     """SHA-256 of the PNG they were found in."""
     detections: tuple[Detection, ...]
+    detector: str
+    """Version of the detector."""
 
 
 class DetectionStore:
-    """`detections.jsonl` of a run folder."""
+    """`detections.jsonl` of a run folder, as far as it is of one version of the detector."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, detector: str) -> None:
         self._journal = Journal(folder / DETECTIONS)
         self._journal.repair()
-        self._found = {found.sample_id: found for found in self._journal.read(_parse)}
+        self._found = {found.sample_id: found for found in self._journal.read(_parse) if found.detector == detector}
 
     def get(self, sample_id: str, image: str) -> tuple[Detection, ...] | None:
         """The detections in this very image, None where it was not looked at."""
@@ -54,9 +56,9 @@ class DetectionStore:
 
 def _record(found: Found) -> dict[str, Any]:
     rows = [{"class": d.label, "box": d.box, "score": d.score, "color": d.color} for d in found.detections]
-    return {"sample_id": found.sample_id, "sha256": found.image, "detections": rows}
+    return {"sample_id": found.sample_id, "sha256": found.image, "detector": found.detector, "detections": rows}
 
 
 def _parse(line: Mapping[str, Any]) -> Found:
     rows = tuple(Detection(r["class"], tuple(r["box"]), r["score"], r["color"]) for r in line["detections"])
-    return Found(line["sample_id"], line["sha256"], rows)
+    return Found(line["sample_id"], line["sha256"], rows, line.get("detector", "1"))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from agsm_bench import plugins
-from agsm_bench.contracts import Backbone, Benchmark, check_options, option
+from agsm_bench.contracts import Backbone, Benchmark, Progress, check_options, option
 from agsm_bench.errors import UserError
+from agsm_bench.metrics import denoising
 from agsm_bench.provenance import provenance
 from agsm_bench.shards import in_shard
 from agsm_bench.store import Run
@@ -19,10 +20,8 @@ from agsm_bench.types import Prompt, RunSpec, Sample
 from agsm_bench.variant import Variant, read_variant, weights_hash
 
 if TYPE_CHECKING:
+    from agsm_bench.diffusion.denoiser import Denoiser
     from agsm_bench.tokens.soft_tokens import SoftTokens
-
-Progress = Callable[[str, int, int], None]
-"""(what is done, how many, of how many)."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def evaluate(request: Request, progress: Progress) -> dict[str, Any]:
         tokens=tokens,
         variant=variant.describe() if variant else None,
     ) as run:
-        _generate_missing(run, backbone, variant, request, mine, progress)
+        _run_model(run, backbone, variant, request, mine, progress)
         return score_run(run, benchmark, mine, progress)
 
 
@@ -123,15 +122,15 @@ def samples_of(prompts: Sequence[Prompt], images_per_prompt: int) -> list[Sample
 
 def score_run(run: Run, benchmark: Benchmark, samples: Sequence[Sample], progress: Progress) -> dict[str, Any]:
     """Scores what lacks a score, and writes the summary."""
-    from agsm_bench.score import detector_of, score_images, summarise
+    from agsm_bench.score import detector_of, measured, score_images, summarise
 
     detector = detector_of(run.manifest.spec.domain)
     for done, _ in enumerate(score_images(run, benchmark, samples, detector), 1):
         progress("score", done, len(samples))
-    return summarise(run, benchmark, samples)
+    return summarise(run, benchmark, samples, measured(run, samples, progress))
 
 
-def _generate_missing(
+def _run_model(
     run: Run,
     backbone: Backbone,
     variant: Variant | None,
@@ -139,22 +138,38 @@ def _generate_missing(
     samples: Sequence[Sample],
     progress: Progress,
 ) -> None:
+    """All that needs the weights: the missing images, and the held-out errors where they are not there."""
     missing = list(run.missing(samples))
-    if not missing:
+    measured = denoising.METRIC.domain != backbone.domain or denoising.is_measured(run.folder)
+    if not missing and measured:
         return
     from agsm_bench.diffusion.variants import load_denoiser
+
+    denoiser, tokens = load_denoiser(backbone, variant), _load_tokens(request, backbone)
+    if missing:
+        _generate(run, denoiser, tokens, request.options, missing, len(samples), progress)
+    if not measured:
+        denoising.write_errors(run, denoiser, tokens, backbone.training_data(0, True), progress)
+
+
+def _generate(
+    run: Run,
+    denoiser: Denoiser,
+    tokens: SoftTokens | None,
+    options: EvaluationOptions,
+    missing: Sequence[Sample],
+    total: int,
+    progress: Progress,
+) -> None:
     from agsm_bench.generate import generate
 
-    denoiser = load_denoiser(backbone, variant)
-    tokens = _load_tokens(request, backbone)
-    negative = 1 if request.options.unconditional == "negative" else None
+    negative = 1 if options.unconditional == "negative" else None
     attached = tokens.attached(denoiser.pipe, unconditional_polarity=negative) if tokens else nullcontext()
-    done = len(samples) - len(missing)
     with attached:
-        for sample, png in generate(denoiser, run.manifest.spec, missing, request.options.batch_size):
+        images = generate(denoiser, run.manifest.spec, missing, options.batch_size)
+        for done, (sample, png) in enumerate(images, total - len(missing) + 1):
             run.add_image(sample, png)
-            done += 1
-            progress("generate", done, len(samples))
+            progress("generate", done, total)
 
 
 def _load_tokens(request: Request, backbone: Backbone) -> SoftTokens | None:

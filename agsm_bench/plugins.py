@@ -18,6 +18,7 @@ KINDS = {
     "trainers": "TRAINER",
     "benchmarks": "BENCHMARK",
     "backbones": "BACKBONE",
+    "metrics": "METRIC",
 }
 """Kind of plugin -> the name that its module exposes."""
 

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from agsm_bench import plugins
-from agsm_bench.contracts import Benchmark
+from agsm_bench.contracts import Benchmark, Progress
 from agsm_bench.detections import DetectionStore
 from agsm_bench.errors import UserError
-from agsm_bench.evaluate import Progress, samples_of, score_run
+from agsm_bench.evaluate import samples_of, score_run
+from agsm_bench.metrics.denoising import adopt_errors
 from agsm_bench.provenance import provenance
+from agsm_bench.score import detector_of
 from agsm_bench.shards import merge
 from agsm_bench.store import Run
 
@@ -26,9 +28,11 @@ def rescore(runs: Sequence[Path], out: Path | None, progress: Progress) -> tuple
     if len(runs) > 1 and out is None:
         raise UserError("Several shards need a folder for their union.", "Add --out DIR.")
     with _opened(runs, out) as run:
-        if out is not None:
-            DetectionStore(run.folder).copy_from([DetectionStore(shard) for shard in runs])
         spec = run.manifest.spec
+        if out is not None:
+            version = detector_of(spec.domain).version
+            DetectionStore(run.folder, version).copy_from([DetectionStore(shard, version) for shard in runs])
+            adopt_errors(run, runs)
         benchmark: Benchmark = plugins.load("benchmarks", spec.benchmark)
         samples = samples_of(benchmark.prompts(spec.domain), spec.images_per_prompt)
         return run.folder, score_run(run, benchmark, samples, progress)

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from agsm_bench.contracts import Benchmark
+from agsm_bench import plugins
+from agsm_bench.contracts import Benchmark, Metric, Progress
 from agsm_bench.detections import DetectionStore, Found
 from agsm_bench.errors import MissingError
+from agsm_bench.images import UNREADABLE, decode
 from agsm_bench.jsonl import write_atomically
+from agsm_bench.stats import Interval
 from agsm_bench.store import Run
 from agsm_bench.types import Detection, Domain, Sample, Score
 
 RESULTS = "results.jsonl"
-Detector = Callable[[np.ndarray], Sequence[Detection]]
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Finds the objects of a picture."""
+
+    version: str
+    """Detections of another version are not used, nor the scores made from them."""
+    detect: Callable[[np.ndarray], Sequence[Detection]]
 
 
 def detector_of(domain: Domain) -> Detector:
@@ -32,17 +42,18 @@ def detector_of(domain: Domain) -> Detector:
         raise MissingError(
             "GenEval's photo detector (Mask2Former) is not part of this release.", "Use a shapes backbone."
         )
-    from agsm_bench.shapes.detector import detect
+    from agsm_bench.shapes import detector
 
-    return detect
+    return Detector(detector.VERSION, detector.detect)
 
 
 def score_images(run: Run, benchmark: Benchmark, samples: Sequence[Sample], detector: Detector) -> Iterator[Sample]:
     """Scores every stored image that lacks a score, and yields each sample when it is done."""
-    store = DetectionStore(run.folder)
+    store = DetectionStore(run.folder, detector.version)
     metrics = benchmark.metrics(run.manifest.spec.domain)
-    for sample, png in run.images(run.unscored(samples, metrics)):
-        run.add_scores(_scores(sample, png, benchmark, metrics, detector, store))
+    for sample, png in run.images(run.unscored(samples, metrics, detector.version)):
+        scores = _scores(sample, png, benchmark, metrics, detector, store)
+        run.add_scores([replace(score, version=detector.version) for score in scores])
         yield sample
     store.finalise()
 
@@ -59,21 +70,27 @@ def _scores(
     detections = store.get(sample.id, digest)
     if detections is None:
         try:
-            detections = tuple(detector(decode(png)))
-        except (UnidentifiedImageError, OSError, ValueError) as error:
+            detections = tuple(detector.detect(decode(png)))
+        except UNREADABLE as error:
             return [Score(sample.id, metric, None, f"{type(error).__name__}: {error}") for metric in metrics]
-        store.add(Found(sample.id, digest, detections))
+        store.add(Found(sample.id, digest, detections, detector.version))
     return benchmark.score_sample(sample.prompt, sample.id, detections)
 
 
-def decode(png: bytes) -> np.ndarray:
-    """uint8 [height, width, 3]."""
-    with Image.open(io.BytesIO(png)) as image:
-        return np.asarray(image.convert("RGB"))
+def measured(run: Run, samples: Sequence[Sample], progress: Progress) -> dict[str, Interval]:
+    """What the metrics of the run's domain (`agsm_bench/metrics/`) give besides the benchmark's verdicts."""
+    metrics: list[Metric] = [plugins.load("metrics", name) for name in plugins.names("metrics")]
+    found: dict[str, Interval] = {}
+    for metric in metrics:
+        if metric.domain == run.manifest.spec.domain:
+            found |= metric.measure(run, samples, progress)
+    return found
 
 
-def summarise(run: Run, benchmark: Benchmark, samples: Sequence[Sample]) -> dict[str, Any]:
-    """Writes the benchmark's own results file and the summary; returns the summary."""
+def summarise(
+    run: Run, benchmark: Benchmark, samples: Sequence[Sample], measures: Mapping[str, Interval] | None = None
+) -> dict[str, Any]:
+    """Writes the benchmark's own results file and the summary, with other measures; returns the summary."""
     scores = run.scores()
     rows = [
         (sample.prompt, sample.id, {name: score.value for name, score in scores[sample.id].items()})
@@ -81,11 +98,11 @@ def summarise(run: Run, benchmark: Benchmark, samples: Sequence[Sample]) -> dict
         if sample.id in scores
     ]
     _write_results(run, benchmark, samples)
-    return run.finalise(benchmark.summarise(rows))
+    return run.finalise({**benchmark.summarise(rows), **(measures or {})})
 
 
 def _write_results(run: Run, benchmark: Benchmark, samples: Sequence[Sample]) -> None:
-    store, lines = DetectionStore(run.folder), []
+    store, lines = DetectionStore(run.folder, detector_of(run.manifest.spec.domain).version), []
     for sample, png in run.images(samples):
         detections = store.get(sample.id, sha256(png).hexdigest())
         if detections is not None:

@@ -88,7 +88,10 @@ def _adopt_verdict(merged: Run, shard: Run, verdict: Verdict) -> None:
     score = verdict.score
     if verdict.image != merged.records.images.get(score.sample_id):
         return  # this shard had a reason for having no image, and another one has it
-    if merged.records.scores_of(score.sample_id).get(score.metric, score) != score:
+    known = merged.records.scores_of(score.sample_id).get(score.metric, score)
+    if known.version != score.version:
+        return  # one of the two is judged again when the union is scored
+    if known != score:
         raise _conflict(shard, f"another {score.metric} of {score.sample_id}")
     merged.records.keep(verdict)
 

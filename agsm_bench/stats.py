@@ -9,7 +9,7 @@ the interval is too narrow, and values that are all equal give an interval of no
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Labels = Sequence[str] | Sequence[int]
 Floats = NDArray[np.float64]
+Statistic = Callable[[Floats], Floats]
+"""Weights of the clusters [draws, clusters] -> the statistic of each draw, [draws]."""
 
 _BLOCK = 2**20
 """Cluster draws held in memory at once."""
@@ -116,6 +118,37 @@ def paired_difference(
         raise ValueError(f"paired values must be of the same samples: {first.size} against {second.size}")
     pooled = [0] * first.size if groups is None else groups
     return bootstrap_macro_mean(first - second, clusters, pooled, resamples=resamples, level=level, seed=seed)
+
+
+def bootstrap_statistic(
+    statistic: Statistic,
+    clusters: int,
+    n: int,
+    *,
+    biased: bool = False,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """A statistic that is no mean of values; a cluster's weight is how often it was drawn.
+
+    Args:
+        statistic: of weighted clusters, e.g. a ratio of sums or a distance of distributions.
+        clusters: their number.
+        n: number of values behind them.
+        biased: for a distance, which is too large in small samples: the draws exceed the value as the value
+            exceeds the truth. The interval is the basic one (value - (draw - mean draw)), that of the distance
+            at this number of values; it says nothing of the excess of the value itself.
+    """
+    value = float(statistic(np.ones((1, clusters)))[0])
+    low = high = math.nan
+    if clusters > 1:
+        rng = np.random.default_rng(seed)
+        drawn = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
+        draws = statistic(drawn.astype(np.float64))
+        errors = draws.mean() - draws if biased else draws - value
+        low, high = map(float, value + np.quantile(errors, [(1 - level) / 2, (1 + level) / 2]))
+    return Interval(value, low, high, n, clusters)
 
 
 def _checked(values: ArrayLike) -> Floats:

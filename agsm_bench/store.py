@@ -4,7 +4,8 @@
     images/PROMPT/metadata.jsonl         GenEval's folder layout (evaluation/evaluate_images.py reads it)
     images/PROMPT/samples/INDEX.png
     samples.jsonl                        one line a finished image: its sample id and the PNG's SHA-256
-    scores.jsonl                         one line a score, with the hash of the image that it judges
+    scores.jsonl                         one line a score, with the hash of the image that it judges and the
+                                         version of what judged it
     summary.json                         written last; absent as soon as anything changes
 
 Finalised, `images/`, `samples.jsonl`, `scores.jsonl` and `summary.json` are equal byte for byte, whatever
@@ -144,12 +145,14 @@ class Run:
             if sample.id in self.records.images:
                 yield sample, self.checked_image(sample.id)
 
-    def unscored(self, samples: Iterable[Sample], metrics: Iterable[str]) -> Iterator[Sample]:
-        """The samples, in order, that have an image and lack a line for one of the metrics."""
+    def unscored(self, samples: Iterable[Sample], metrics: Iterable[str], version: str = "1") -> Iterator[Sample]:
+        """The samples, in order, that have an image and lack a line of this version for one of the metrics."""
         wanted = set(metrics)
         for sample in samples:
-            if sample.id in self.records.images and not wanted <= self.records.scores_of(sample.id).keys():
-                yield sample
+            if sample.id in self.records.images:
+                scores = self.records.scores_of(sample.id).values()
+                if not wanted <= {score.metric for score in scores if score.version == version}:
+                    yield sample
 
     def scores(self) -> dict[str, dict[str, Score]]:
         """Sample id -> metric -> the last score of the image that is there, sorted."""
@@ -272,7 +275,7 @@ def _summary(
         "expected": manifest.expected,
         "scored": len(scored),
         "unscored": len(unscored),
-        "unscored_samples": [{k: v for k, v in asdict(score).items() if k != "value"} for score in nones],
+        "unscored_samples": [{"sample_id": s.sample_id, "metric": s.metric, "reason": s.reason} for s in nones],
         "metrics": {name: _interval(interval) for name, interval in metrics.items()},
     }
 

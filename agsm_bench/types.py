@@ -64,6 +64,8 @@ class Score:
     value: float | None
     reason: str | None = None
     """Why it is unscored, or the verdict's reason."""
+    version: str = "1"
+    """Of what judged it: a detector's version, or the hash of a model's weights."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,14 @@ from agsm_bench.report.files import results_dir
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_held_out_pairs() -> Iterator[None]:
+    """A small set for the denoising error: the evaluations of the tests would else take minutes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("agsm_bench.metrics.denoising.GROUPS", 2)
+        yield
 
 
 @pytest.fixture

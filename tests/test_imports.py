@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[1]
 LEVELS = (
     ("types", "errors"),
     ("stats", "hypotheses", "seeds", "identity", "provenance", "jsonl", "folders", "tokens.header"),
-    ("contracts", "variant", "manifest", "records", "store", "shards", "detections", "plugins"),
+    ("contracts", "variant", "manifest", "records", "store", "images", "shards", "detections", "plugins"),
     ("geneval", "geneval_prompts", "geneval_rules", "diffusion", "shapes", "tokens", "training"),
-    ("trainers", "benchmarks", "backbones"),
+    ("trainers", "benchmarks", "backbones", "metrics"),
     ("generate", "score", "evaluate", "rescore"),
     ("report",),
     ("demo", "reproduce"),
@@ -30,7 +30,7 @@ EXCEPTIONS = {
     # the sample sheets take their prompts from the benchmark's
     ("shapes.show", "geneval_prompts"),
 }
-PLUGINS = ("trainers", "benchmarks", "backbones")
+PLUGINS = ("trainers", "benchmarks", "backbones", "metrics")
 
 
 def modules() -> Iterator[tuple[str, Path]]:

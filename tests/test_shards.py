@@ -89,6 +89,17 @@ def test_other_runs_and_contradictions_are_not_merged(tmp_path: Path) -> None:
         merge([], tmp_path / "into")
 
 
+def test_a_merge_judged_again_by_another_version_is_no_contradiction(tmp_path: Path) -> None:
+    evaluate(tmp_path / "a")
+    merge([tmp_path / "a"], tmp_path / "into").close()
+    newer = Score(SAMPLES[0].id, METRICS[0], 0.125, version="2")
+    with opened(tmp_path / "into") as run:
+        run.add_scores([newer])
+    with merge([tmp_path / "a"], tmp_path / "into") as merged:
+        assert merged.scores()[SAMPLES[0].id][METRICS[0]] == newer
+        assert list(merged.unscored(SAMPLES, METRICS[:1], "2")) == SAMPLES[1:]
+
+
 def test_a_lost_image_of_a_shard_is_named(tmp_path: Path) -> None:
     evaluate(tmp_path / "a")
     (tmp_path / "a/images/00001/metadata.jsonl").unlink()

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from agsm_bench.stats import Interval, bootstrap_macro_mean, bootstrap_mean, paired_difference
+from agsm_bench.stats import Interval, bootstrap_macro_mean, bootstrap_mean, bootstrap_statistic, paired_difference
 
 
 def test_the_mean_is_pooled_over_unequal_clusters() -> None:
@@ -186,3 +186,27 @@ def test_a_full_geneval_run_is_fast() -> None:
     interval = bootstrap_macro_mean(values, names, tags)
     assert time.process_time() - start < 0.5
     assert interval == Interval(interval.value, interval.low, interval.high, 2212, 553)
+
+
+def test_a_statistic_that_is_a_mean_has_the_means_interval() -> None:
+    rng = np.random.default_rng(0)
+    values, labels = rng.normal(size=200), np.repeat(np.arange(50), 4)
+    sums, counts = values.reshape(50, 4).sum(axis=1), np.full(50, 4.0)
+    found = bootstrap_statistic(lambda w: (w @ sums) / (w @ counts), 50, 200, seed=1)
+    expected = bootstrap_mean(values, labels.tolist())
+    assert found.value == pytest.approx(expected.value)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.02)
+    assert (found.n, found.clusters) == (200, 50)
+
+
+def test_a_biased_statistics_interval_lies_around_its_value() -> None:
+    """The squared mean of values around 0 grows with every resampling."""
+    sums = np.random.default_rng(0).normal(size=40)
+
+    def squared(weights: np.ndarray) -> np.ndarray:
+        return (weights @ sums / 40) ** 2
+
+    plain, centred = (bootstrap_statistic(squared, 40, 40, biased=biased) for biased in (False, True))
+    assert centred.low < centred.value < centred.high
+    assert centred.high - centred.low == pytest.approx(plain.high - plain.low)
+    assert math.isnan(bootstrap_statistic(lambda w: w @ [1.0], 1, 1).low)

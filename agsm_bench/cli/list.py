@@ -11,9 +11,9 @@ from agsm_bench.errors import UserError
 
 
 def list_plugins(
-    kind: Annotated[str | None, typer.Argument(help="trainers, benchmarks or backbones; all without it.")] = None,
+    kind: Annotated[str | None, typer.Argument(help="trainers, benchmarks, backbones or metrics.")] = None,
 ) -> None:
-    """List trainers, benchmarks and backbones, each with its one-line description."""
+    """List trainers, benchmarks, backbones and metrics, each with its one-line description."""
     if kind is not None and kind not in plugins.KINDS:
         raise UserError(f"There is no kind of plugin '{kind}'.", f"Known: {', '.join(plugins.KINDS)}.")
     for each in [kind] if kind else plugins.KINDS:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from agsm_bench.identity import hash_files
 from agsm_bench.shapes.architectures import text_config
 from agsm_bench.shapes.clip_corpus import GROUP, ClipCorpus, load_clip_corpus
 from agsm_bench.shapes.optimise import Schedule, train
@@ -38,7 +39,7 @@ MAX_SCALE = 100.0
 """Largest inverse temperature, as in CLIP."""
 NOISE = 0.1
 """Largest deviation of the noise on training pixels: generated pictures are not as clean as rendered ones."""
-CHUNK = 256
+ROWS = 32
 """Pictures or captions encoded at once."""
 
 
@@ -50,22 +51,42 @@ class ShapesClip:
     tokenizer: CLIPTokenizer
 
     @torch.no_grad()
-    def image_features(self, images: np.ndarray) -> Tensor:
-        """Projected features before normalisation, float32 [n, 64], of uint8 images [n, 24, 24, 3]."""
-        parts = torch.from_numpy(images).split(CHUNK)
-        return torch.cat([self.model.get_image_features(pixels(part)).pooler_output for part in parts])
+    def image_features(self, images: np.ndarray, *, filled: bool = False) -> Tensor:
+        """Projected features before normalisation, float32 [n, 64], of uint8 images [n, 24, 24, 3].
+
+        With `filled` every batch has the same number of rows, the last one filled up: features are then the
+        same, bit for bit, whatever the other images are.
+        """
+        parts = _batches(torch.from_numpy(images), filled)
+        return torch.cat([self.model.get_image_features(pixels(part)).pooler_output for part in parts])[: len(images)]
 
     @torch.no_grad()
-    def text_features(self, texts: Sequence[str]) -> Tensor:
-        """Projected features before normalisation, float32 [n, 64]; texts are cut at 16 tokens."""
-        parts = encode(self.tokenizer, texts).split(CHUNK)
-        return torch.cat([self.model.get_text_features(part).pooler_output for part in parts])
+    def text_features(self, texts: Sequence[str], *, filled: bool = False) -> Tensor:
+        """Projected features before normalisation, float32 [n, 64]; texts are cut at 16 tokens. `filled`: as above."""
+        parts = _batches(encode(self.tokenizer, texts), filled)
+        return torch.cat([self.model.get_text_features(part).pooler_output for part in parts])[: len(texts)]
 
     def similarity(self, images: np.ndarray, texts: Sequence[str]) -> Tensor:
         """Cosine of each picture and its own text, [n]."""
         if len(images) != len(texts):
             raise ValueError(f"need one text a picture: {len(texts)} texts, {len(images)} pictures")
         return nn.functional.cosine_similarity(self.image_features(images), self.text_features(texts))
+
+
+def _batches(inputs: Tensor, filled: bool) -> Sequence[Tensor]:
+    """Parts of ROWS rows; `filled`: also the last one, with copies of the last row."""
+    if filled:
+        inputs = torch.cat([inputs, inputs[-1:].expand(-len(inputs) % ROWS, *inputs.shape[1:])])
+    return inputs.split(ROWS)
+
+
+def weights_version() -> str:
+    """Changes with the shipped files: weights, configuration and vocabulary.
+
+    Raises:
+        MissingError: they are not there.
+    """
+    return hash_files(path for path in weights_folder(NAME).rglob("*") if path.is_file())[:16]
 
 
 def load_clip() -> ShapesClip:

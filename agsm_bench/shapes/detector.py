@@ -16,6 +16,9 @@ from agsm_bench.shapes.render import coverage
 from agsm_bench.shapes.vocabulary import BACKGROUND, COLORS, RGB, SHAPES
 from agsm_bench.types import Detection
 
+VERSION = "1"
+"""To be raised with every change of what `detect` finds: runs are then judged again by `agsm-bench score`."""
+
 COVERED = 0.45
 """Coverage from which a pixel belongs to an object."""
 MIN_PIXELS = 14

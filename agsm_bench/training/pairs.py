@@ -61,7 +61,7 @@ def load_batch(data: TrainingData, indices: Sequence[int], denoiser: Denoiser, t
 
 def predict_pairs(
     denoiser: Denoiser,
-    attachment: Attachment,
+    attachment: Attachment | None,
     noised: Tensor,
     timestep: Tensor,
     text: TextCondition,
@@ -69,12 +69,13 @@ def predict_pairs(
 ) -> Tensor:
     """Predictions of all pairs, [B, B, ...]: image i under caption j.
 
-    With two polarities psi+ goes to the diagonal and psi- elsewhere.
+    With two polarities psi+ goes to the diagonal and psi- elsewhere. Without an attachment there are no tokens.
     """
     count = len(noised)
     image, caption = (
         index.flatten() for index in torch.meshgrid(torch.arange(count), torch.arange(count), indexing="ij")
     )
-    attachment.polarity = (image != caption).long() if polarities == 2 else torch.zeros_like(image)
+    if attachment is not None:
+        attachment.polarity = (image != caption).long() if polarities == 2 else torch.zeros_like(image)
     rows = denoiser.predict(noised[image], timestep[image], text.rows(caption))
     return rows.unflatten(0, (count, count))

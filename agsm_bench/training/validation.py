@@ -25,9 +25,10 @@ class ValidationSet:
     batches: tuple[Batch, ...]
 
     @staticmethod
-    def load(denoiser: Denoiser, data: TrainingData, text: CachedText) -> ValidationSet:
-        groups = (range(g * GROUP_SIZE, (g + 1) * GROUP_SIZE) for g in range(GROUPS))
-        return ValidationSet(tuple(load_batch(data, group, denoiser, text) for group in groups))
+    def load(denoiser: Denoiser, data: TrainingData, text: CachedText, groups: int = GROUPS) -> ValidationSet:
+        """The first groups of four; those of a smaller set are also in a larger one."""
+        indices = (range(g * GROUP_SIZE, (g + 1) * GROUP_SIZE) for g in range(groups))
+        return ValidationSet(tuple(load_batch(data, group, denoiser, text) for group in indices))
 
 
 @torch.no_grad()
@@ -35,7 +36,7 @@ def validate(denoiser: Denoiser, attachment: Attachment, data: ValidationSet) ->
     """With psi+ on every pair, as at sampling: mean squared errors of matched and mismatched pairs, their gap,
     and how often the matched caption has the least error of its image; without false negatives."""
     errors = torch.stack(
-        [_errors(denoiser, attachment, batch, g, t) for g, batch in enumerate(data.batches) for t in TIMESTEPS]
+        [pair_errors(denoiser, attachment, batch, g, t) for g, batch in enumerate(data.batches) for t in TIMESTEPS]
     )
     matched = torch.eye(GROUP_SIZE, dtype=torch.bool).expand_as(errors)
     false = torch.stack([batch.false_negatives.cpu() for batch in data.batches for _ in TIMESTEPS])
@@ -45,8 +46,9 @@ def validate(denoiser: Denoiser, attachment: Attachment, data: ValidationSet) ->
     return {"err_positive": positive, "err_negative": negative, "gap": negative - positive, "win_rate": wins}
 
 
-def _errors(denoiser: Denoiser, attachment: Attachment, batch: Batch, group: int, timestep: int) -> Tensor:
-    """[B, B] mean squared errors."""
+@torch.no_grad()
+def pair_errors(denoiser: Denoiser, attachment: Attachment | None, batch: Batch, group: int, timestep: int) -> Tensor:
+    """Mean squared errors [B, B] of image i under caption j, psi+ on every pair, the noise the group's own."""
     noise = torch.randn(batch.latents.shape[1:], generator=generator_for("validation", group, timestep))
     noise = noise.to(batch.latents).expand_as(batch.latents)
     t = torch.full((len(batch.latents),), timestep, device=batch.latents.device)

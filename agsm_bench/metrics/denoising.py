@@ -1,0 +1,135 @@
+"""Held-out denoising error of matched and mismatched captions (psi+ on both, as at sampling): no image, no detector.
+
+err_positive, err_negative: mean squared errors of the prediction; gap: negative minus positive, up is better;
+win_rate: share of noised images whose own caption has the least error. The training's validation curve is the
+same on the first groups of the set. `eval` writes the errors to `denoising.jsonl` of the run folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from agsm_bench.contracts import Metric, Progress, TrainingData
+from agsm_bench.errors import UserError
+from agsm_bench.jsonl import Journal
+from agsm_bench.stats import Floats, Interval, bootstrap_statistic
+from agsm_bench.store import Run
+from agsm_bench.types import Sample
+
+if TYPE_CHECKING:
+    from agsm_bench.diffusion.denoiser import Denoiser
+    from agsm_bench.tokens.soft_tokens import SoftTokens
+
+FILE = "denoising.jsonl"
+GROUPS = 32
+"""Of four held-out images and their captions."""
+DECIMALS = 6
+TOLERANCE = 1e-4
+"""Between the errors that two shards of a run found, maybe on different machines."""
+
+Errors = dict[tuple[int, int], Floats]
+"""(group, timestep) -> errors [images, captions], nan where a mismatched caption is true all the same."""
+
+
+def measure(run: Run, samples: Sequence[Sample], progress: Progress) -> dict[str, Interval]:
+    """The metrics from the run's file, with intervals over held-out groups; nothing without it."""
+    errors = _read(run.folder)
+    return summarise(errors) if _is_complete(errors) else {}
+
+
+def is_measured(folder: Path) -> bool:
+    """Whether a run folder has all errors."""
+    return _is_complete(_read(folder))
+
+
+def write_errors(
+    run: Run, denoiser: Denoiser, tokens: SoftTokens | None, data: TrainingData, progress: Progress
+) -> None:
+    """Measures a backbone with its tokens, or without any, on held-out pairs, and writes the run's file."""
+    from agsm_bench.training.pairs import CachedText
+    from agsm_bench.training.validation import TIMESTEPS, ValidationSet, pair_errors
+
+    pairs = ValidationSet.load(denoiser, data, CachedText(denoiser), GROUPS)
+    errors: Errors = {}
+    with tokens.attached(denoiser.network) if tokens else nullcontext() as attachment:
+        for group, batch in enumerate(pairs.batches):
+            for timestep in TIMESTEPS:
+                found = pair_errors(denoiser, attachment, batch, group, timestep).double()
+                found[batch.false_negatives.cpu()] = np.nan
+                errors[group, timestep] = found.numpy()
+            progress("denoising error", group + 1, GROUPS)
+    _write(run, errors)
+
+
+def adopt_errors(run: Run, shards: Iterable[Path]) -> None:
+    """Takes the file over from the shards of the run that have it.
+
+    Raises:
+        UserError: they differ.
+    """
+    known: Errors = {}
+    for folder in shards:
+        for key, found in _read(folder).items():
+            if not np.allclose(known.setdefault(key, found), found, rtol=0, atol=TOLERANCE, equal_nan=True):
+                raise UserError(
+                    f"{folder / FILE} differs from the other shards'.", "Delete it there: the others' is enough."
+                )
+    if known:
+        _write(run, known)
+
+
+def summarise(errors: Mapping[tuple[int, int], Floats]) -> dict[str, Interval]:
+    """The four metrics."""
+    groups = sorted({group for group, _ in errors})
+    stacked = np.stack([[errors[key] for key in sorted(errors) if key[0] == group] for group in groups])
+    own = np.eye(stacked.shape[-1], dtype=bool)
+    matched, mismatched = stacked[..., own], stacked[..., ~own]
+    wins = np.nan_to_num(stacked, nan=np.inf).argmin(axis=-1) == np.arange(stacked.shape[-1])
+    positive, negative, win_rate = map(_weighted_mean, (matched, mismatched, wins.astype(np.float64)))
+    statistics = {
+        "err_positive": positive,
+        "err_negative": negative,
+        "gap": lambda weights: negative(weights) - positive(weights),
+        "win_rate": win_rate,
+    }
+    return {
+        f"denoising/{name}": bootstrap_statistic(statistic, len(groups), matched.size)
+        for name, statistic in statistics.items()
+    }
+
+
+def _weighted_mean(values: Floats) -> Callable[[Floats], Floats]:
+    """The mean of all values [groups, ...] but the nan, as a statistic of weighted groups."""
+    rows = values.reshape(len(values), -1)
+    sums, counts = np.nansum(rows, axis=1), np.isfinite(rows).sum(axis=1)
+    return lambda weights: (weights @ sums) / (weights @ counts)
+
+
+def _is_complete(errors: Errors) -> bool:
+    return bool(errors) and len(errors) == GROUPS * len({timestep for _, timestep in errors})
+
+
+def _read(folder: Path) -> Errors:
+    return dict(Journal(folder / FILE).read(_parse))
+
+
+def _write(run: Run, errors: Errors) -> None:
+    with run.changing():
+        Journal(run.folder / FILE).replace(_record(*item) for item in sorted(errors.items()))
+
+
+def _record(key: tuple[int, int], errors: Floats) -> dict[str, Any]:
+    rows = [[None if np.isnan(value) else round(float(value), DECIMALS) for value in row] for row in errors]
+    return {"group": key[0], "timestep": key[1], "errors": rows}
+
+
+def _parse(line: Mapping[str, Any]) -> tuple[tuple[int, int], Floats]:
+    return (line["group"], line["timestep"]), np.array(line["errors"], dtype=np.float64)
+
+
+METRIC = Metric(domain="shapes", measure=measure)
