@@ -59,6 +59,16 @@ def test_a_summary_shows_every_task_with_its_interval(summary: dict[str, Any]) -
     assert "LIMITED RUN of 48 images" in text
 
 
+def test_what_is_no_share_is_shown_as_it_is(summary: dict[str, Any]) -> None:
+    assert "measures" not in printed(summary_table(summary)).replace("(measures:", "")
+    found = {"value": 2.257, "low": 1.853, "high": 2.632, "n": 48, "clusters": 24, "unscored": 0}
+    unknown = found | {"value": None, "low": None, "high": None}
+    summary["metrics"] |= {"shapes_frechet": found, "denoising/gap": unknown}
+    text = printed(summary_table(summary))
+    assert "2.26 (1.85–2.63)" in text
+    assert "error gap ↑ – 48" in " ".join(text.split())
+
+
 def test_a_whole_run_is_not_stamped(summary: dict[str, Any]) -> None:
     text = printed(summary_table(summary | {"limited": False}))
     assert not any(word in text for word in ("LIMITED", "INCOMPLETE", "UNSCORED"))

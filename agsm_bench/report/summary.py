@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 Metric = Mapping[str, Any]
 """An entry of summary.json's `metrics`."""
 
+MEASURES = {
+    "shapes_clip/score": "shapes-clip ↑",
+    "shapes_frechet": "Fréchet distance ↓",
+    "denoising/err_positive": "denoising error ↓",
+    "denoising/gap": "denoising error gap ↑",
+}
+"""Label by metric, of what is no share of images."""
 UNKNOWN = "–"
 VERDICTS = {
     "better": ("▲ better", "bold green"),
@@ -43,7 +50,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     table = _table(
         f"{run['benchmark']} on {run['backbone']}, {tokens}, domain {run['domain']}",
         stamps(*(summary[key] for key in ("limited", "expected", "scored", "unscored"))),
-        ["Per cent, with 95% intervals."],
+        ["Per cent (measures: as they are), with 95% intervals."],
     )
     for head in ("task", "GenEval accuracy", *["exactly the scene"] * strict, "images"):
         table.add_column(head, justify="left" if head == "task" else "right")
@@ -53,6 +60,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
             last = key in ("color_attr", "mean")
             table.add_row(LABELS[key], *map(_value, values), str(found["n"]), end_section=last)
     _add_count_errors(table, metrics, strict)
+    _add_measures(table, metrics, strict)
     return table
 
 
@@ -123,6 +131,18 @@ def _add_count_errors(table: Table, metrics: Mapping[str, Metric], strict: bool)
         table.add_row("[bold]images with ↓[/]", "[bold]share[/]")
     for label, metric in present:
         table.add_row(label, _value(metric), *[""] * strict, str(metric["n"]))
+
+
+def _add_measures(table: Table, metrics: Mapping[str, Metric], strict: bool) -> None:
+    """What is no share, as it is, under a heading of its own."""
+    present = {label: metrics[name] for name, label in MEASURES.items() if name in metrics}
+    if present:
+        table.add_section()
+        table.add_row("[bold]measures[/]", "[bold]value[/]")
+    for label, metric in present.items():
+        known = metric["value"] is not None
+        value = f"{metric['value']:.2f} ({metric['low']:.2f}–{metric['high']:.2f})" if known else UNKNOWN
+        table.add_row(label, value, *[""] * strict, str(metric["n"]))
 
 
 def _value(metric: Metric | None) -> str:
