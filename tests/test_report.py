@@ -109,7 +109,7 @@ def test_every_table_prints_in_every_format(number: int, form: str) -> None:
 def test_the_terminal_shows_values_commands_and_no_cut_text() -> None:
     write("agsm", summary(0.61, "agsm"))
     text = invoke("--table", "1").stdout
-    assert "0.59–0.63" in text
+    assert "0.590–0.630" in text
     assert "…" not in text
     assert "--backbone shapes-unet --tokens runs/agsm-unet\n" in text
     assert "--gamma-negative 0.05 --out runs/agsm-mmdit-gamma_negative-0.05 " in invoke("--table", "6").stdout
@@ -124,7 +124,7 @@ def test_out_writes_what_is_printed(form: str) -> None:
 
 def test_given_run_folders_enter(project: Path) -> None:
     folder = write("mine", summary(0.61), project / "elsewhere")
-    assert "0.59–0.63" in invoke("--table", "1", "--runs", str(folder)).stdout
+    assert "0.590–0.630" in invoke("--table", "1", "--runs", str(folder)).stdout
 
 
 @pytest.mark.parametrize("number", [0, 14, -1])

@@ -68,7 +68,7 @@ def test_limited_and_incomplete_runs_never_enter_and_are_named() -> None:
     assert "Runs left out, 3:" in text
     assert "smoke (limited)" in text
     assert "half (incomplete: 100 of 2212 images scored)" in text
-    assert "0.90" not in text.split("Measured on shapes")[1]
+    assert "0.900" not in text.split("Measured on shapes")[1]
 
 
 def test_a_limited_run_does_not_hide_the_complete_one_of_its_identity() -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from agsm_bench.shapes.architectures import LATENT_CHANNELS, build_vae
 from agsm_bench.shapes.build import mmdit_loss, normalise_latents, unet_loss
-from agsm_bench.shapes.corpus import make_corpus
+from agsm_bench.shapes.corpus import SOURCES, make_corpus, make_sourced_captions, sourced_caption
 from agsm_bench.shapes.muon import Muon, orthogonalise
 from agsm_bench.shapes.optimise import Schedule, train
+from agsm_bench.shapes.scene import sample_scene
 from agsm_bench.shapes.show import write_curve
+from agsm_bench.shapes.truth import is_true
 from agsm_bench.training import log
 
 
@@ -202,3 +205,27 @@ def test_token_ids_do_not_vary() -> None:
     assert all(each == ids[0] for each in ids)
     # the shipped corpus and weights were made with these
     assert [ids[0][word] for word in ("a", "photo", "of", "red", "two")] == [50, 128, 93, 107, 130]
+
+
+def test_captions_of_a_good_source_are_true_and_of_others_as_noisy_as_stated() -> None:
+    rng = np.random.default_rng(0)
+    scenes = [sample_scene(rng) for _ in range(3000)]
+    captions = [sourced_caption(scene, scenes[rng.integers(3000)], rng) for scene in scenes]
+    found: dict[str, list[bool]] = {opening: [] for opening in SOURCES}
+    for scene, text in zip(scenes, captions, strict=True):
+        found[max((o for o in SOURCES if text.startswith(o)), key=len)].append(is_true(text, scene))
+    assert all(found["an image of "])
+    false = {opening: 1 - float(np.mean(values)) for opening, values in found.items()}
+    # a change that changes nothing leaves a caption true: a little over half of the noise is harm
+    for opening in ("a picture of ", "a photo of "):
+        assert false[opening] == pytest.approx(0.55 * SOURCES[opening].noise, abs=0.06)
+    for opening in ("an image of ", "a picture of ", "a photo of "):
+        assert len(found[opening]) / 3000 == pytest.approx(SOURCES[opening].share, abs=0.06)
+
+
+def test_sourced_captions_fit_and_repeat() -> None:
+    ids = make_sourced_captions(60, 0)
+    assert ids.shape == (60, 4, 16)
+    assert (ids == make_sourced_captions(60, 0)).all()
+    assert (ids != make_sourced_captions(60, 1)).any()
+    assert sum(source.share for source in SOURCES.values()) == pytest.approx(1)

@@ -37,7 +37,10 @@ COMMANDS = {
         "prompts:prompts",
         "Print a benchmark's prompts, one JSON object a line (GenEval photo: upstream's file, byte for byte).",
     ),
-    "list": ("list:list_plugins", "List trainers, benchmarks and backbones, each with its one-line description."),
+    "list": (
+        "list:list_plugins",
+        "List trainers, benchmarks, backbones and metrics, each with its one-line description.",
+    ),
     "shapes": ("shapes:shapes", "Build and look at the embedded miniature world."),
 }
 """Name -> where it is below agsm_bench.cli, and its line in --help: importing all of them would take longest."""

@@ -1,6 +1,6 @@
 """A joined table as text: rich for the terminal, Markdown, CSV and JSON.
 
-Published and measured values never share a column. People read measured values with two decimals; CSV and
+Published and measured values never share a column. People read measured values with the column's decimals; CSV and
 JSON keep every digit.
 """
 
@@ -199,10 +199,12 @@ def _heading(column: Column) -> str:
     return column.label + ARROWS[column.direction]
 
 
-def _cell_lines(cell: Cell | None) -> list[str]:
+def _cell_lines(row: MeasuredRow, column: Column) -> list[str]:
+    cell, places = row.cells.get(column.key), column.decimals
     if cell is None:
         return [NOTHING]
-    return [f"{cell.value:.2f}", f"{cell.low:.2f}{'~' if cell.interval == 'range' else '–'}{cell.high:.2f}"]
+    joint = "~" if cell.interval == "range" else "–"
+    return [f"{cell.value:.{places}f}", f"{cell.low:.{places}f}{joint}{cell.high:.{places}f}"]
 
 
 def _row_name(row: MeasuredRow) -> list[str]:
@@ -213,7 +215,7 @@ def _row_name(row: MeasuredRow) -> list[str]:
 def _row_runs(row: MeasuredRow) -> list[str]:
     if not row.cells:
         return [NOTHING]
-    return [f"{len(row.runs)} run" + "s" * (len(row.runs) > 1), f"n {max(c.n for c in row.cells.values())}"]
+    return [f"{len(row.runs)} run" + "s" * (len(row.runs) > 1), f"n {min(run.expected for run in row.runs)}"]
 
 
 def _md_published(section: Section) -> list[str]:
@@ -231,8 +233,8 @@ def _md_measured(measured: Measured) -> list[str]:
     columns = [f"{_heading(c)} (measured on {measured.domain})" for c in measured.columns]
     body = []
     for row in measured.rows:
-        cells = [row.cells.get(column.key) for column in measured.columns]
-        lines = [_row_name(row), _row_runs(row), *map(_cell_lines, cells)]
+        cells = [_cell_lines(row, column) for column in measured.columns]
+        lines = [_row_name(row), _row_runs(row), *cells]
         body.append([row.recipe.backbone, *(" ".join([first, *(f"({s})" for s in more)]) for first, *more in lines)])
     return _md_table(["Backbone", "Tokens", "Runs", *columns], body, left=3)
 
@@ -271,11 +273,11 @@ def _rich_measured(measured: Measured, width: int, stamp: str) -> Iterator[Table
         table.add_column("Runs", no_wrap=True)
         for column in columns:
             arrow = ARROWS[column.direction].strip()
-            table.add_column(f"{column.label}\n{arrow} {measured.domain}", justify="right", min_width=9)
+            table.add_column(f"{column.label}\n{arrow} {measured.domain}", justify="right", min_width=11)
         for backbone, rows in _by_backbone(measured):
             table.add_row(backbone, style="bold")
             for row in rows:
-                cells = [_cell_lines(row.cells.get(column.key)) for column in columns]
+                cells = [_cell_lines(row, column) for column in columns]
                 table.add_row(*("\n".join(lines) for lines in (_row_name(row), _row_runs(row), *cells)))
             table.add_section()
         yield table
@@ -286,7 +288,7 @@ def _fitting(columns: Sequence[Column], width: int) -> list[list[Column]]:
     """The columns in order, in groups no wider than `width`."""
     groups, left = [list[Column]()], width
     for column in columns:
-        needed = 2 + max(9, *map(len, column.label.split()))
+        needed = 2 + max(11, *map(len, column.label.split()))
         if needed > left and groups[-1]:
             groups.append([])
             left = width

@@ -40,6 +40,8 @@ class Column:
     group: str = ""
     metric: str | None = None
     """The metric of `summary.json` that fills it; None in a published table."""
+    decimals: int = 3
+    """Of measured values, for people."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Builds the miniature models from scratch: `agsm-bench shapes build NAME`.
 
-The autoencoder comes first, the two backbones and the dual encoder need only it and the corpus.
+The autoencoder comes first, the two backbones and the dual encoder need only it and the corpus. A backbone learns in
+two phases: from captions of which a share is wrong, whatever their wording, and then from captions whose wording tells
+how far they can be trusted (`corpus.SOURCES`).
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from agsm_bench.shapes.architectures import (
     build_vae,
     text_config,
 )
-from agsm_bench.shapes.corpus import CAPTIONS_PER_SCENE, NOISE_SHARES, Corpus, load_corpus
+from agsm_bench.shapes.corpus import CAPTIONS_PER_SCENE, NOISE_SHARES, Corpus, load_corpus, load_sourced_captions
 from agsm_bench.shapes.optimise import Schedule, train
 from agsm_bench.shapes.show import write_curve
 from agsm_bench.shapes.tokenizer import build_tokenizer
@@ -36,6 +38,8 @@ SCHEDULES = {
     "shapes-unet": Schedule(steps=4500, learning_rate=2e-3),
     "shapes-mmdit": Schedule(steps=5000, learning_rate=2e-3),
 }
+SECOND_SCHEDULE = Schedule(steps=1200, learning_rate=1.5e-3)
+SECOND_SEED = 7
 
 
 def build(name: str, work: Path, steps: int | None = None) -> Path:
@@ -56,16 +60,24 @@ def build(name: str, work: Path, steps: int | None = None) -> Path:
         build("shapes-vae", work)
     torch.manual_seed(0)
     pipeline = PIPELINES[name](work)
-    train_pipeline(pipeline, load_corpus(work, NOISE_SHARES[name]), schedule, work, name)
+    corpus = load_corpus(work, NOISE_SHARES[name])
+    latents = encode_corpus(corpus, work)
+    train_pipeline(pipeline, latents, corpus.caption_ids, schedule, work / name, name)
+    second = replace(SECOND_SCHEDULE, steps=min(SECOND_SCHEDULE.steps, schedule.steps))
+    captions = load_sourced_captions(work, len(latents))
+    train_pipeline(pipeline, latents, captions, second, work / name / "second", name, SECOND_SEED)
     pipeline.vae.register_to_config(_name_or_path="shapes-vae")  # not a path of this machine
     pipeline.to(torch.float16).save_pretrained(model)
-    write_curve(work / name / "log.jsonl", work / name / "curve.png")
+    for folder in (work / name, work / name / "second"):
+        write_curve(folder / "log.jsonl", folder / "curve.png")
     return model
 
 
-def train_pipeline(pipeline: Any, corpus: Corpus, schedule: Schedule, work: Path, name: str) -> None:
-    """Trains the network and its text encoders together; the pipeline ends with the EMA weights."""
-    latents, ids = encode_corpus(corpus, work), torch.from_numpy(corpus.caption_ids)
+def train_pipeline(
+    pipeline: Any, latents: Tensor, caption_ids: np.ndarray, schedule: Schedule, folder: Path, name: str, seed: int = 0
+) -> None:
+    """Trains the network and its text encoders together in `folder`; the pipeline ends with the EMA weights."""
+    ids = torch.from_numpy(caption_ids)
     empty = torch.tensor(pipeline.tokenizer("", padding="max_length").input_ids)
     trained = nn.ModuleDict({n: m for n, m in pipeline.components.items() if n in TRAINED})
 
@@ -76,7 +88,7 @@ def train_pipeline(pipeline: Any, corpus: Corpus, schedule: Schedule, work: Path
         text[torch.rand(BATCH, generator=generator) < CAPTION_DROPOUT] = empty
         return LOSSES[name](trained, latents[rows], text, generator)
 
-    ema = train(trained, loss_of, schedule, work / name)
+    ema = train(trained, loss_of, schedule, folder, seed)
     for component, module in ema.items():
         getattr(pipeline, component).load_state_dict(module.state_dict())
 
