@@ -19,7 +19,7 @@ def summary(value: float, trainer: str | None = None, seed: int = 0, **changes: 
         "benchmark": "geneval",
         "domain": "shapes",
         "backbone": "shapes-mmdit",
-        "tokens": {"trainer": trainer, "seed": seed, "steps": 1000, "hash": f"{seed}"} if trainer else None,
+        "tokens": {"trainer": trainer, "seed": seed, "steps": 600, "hash": f"{seed}"} if trainer else None,
         "seed": 0,
         "guidance_scale": 2.0,
         "steps": 12,

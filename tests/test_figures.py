@@ -26,7 +26,7 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AGSM_BENCH_RESULTS", str(results))
     write("base", summary(0.6))
-    for step in (1000, 5000):
+    for step in (600, 5400):
         for seed in (0, 1):
             data = summary(0.6 + step / 1e5 + seed / 100, "agsm", seed)
             data["run"]["tokens"]["steps"] = step
@@ -34,7 +34,7 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             write(f"agsm-{step}-{seed}", data)
     training = Path("runs/long-agsm")
     training.mkdir()
-    record = {"trainer": "agsm", "backbone": "shapes-mmdit", "seed": 0, "steps": 10000}
+    record = {"trainer": "agsm", "backbone": "shapes-mmdit", "seed": 0, "steps": 10200}
     (training / "config.json").write_text(json.dumps({"training": record}))
     lines = [json.dumps({"step": n, "loss": 2.0 / n}) + "\n" for n in range(1, 201)]
     (training / "train.jsonl").write_text("".join(lines))
@@ -42,8 +42,8 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_points_are_means_over_seeds_from_the_backbone_on() -> None:
     agsm, softrepa = measure(load_figure(4), find_runs())
-    assert [step for step, _ in agsm.cells] == [0, 1000, 5000]
-    assert [cell.value for _, cell in agsm.cells] == pytest.approx([0.6, 0.615, 0.655])
+    assert [step for step, _ in agsm.cells] == [0, 600, 5400]
+    assert [cell.value for _, cell in agsm.cells] == pytest.approx([0.6, 0.611, 0.659])
     assert [cell.runs for _, cell in agsm.cells] == [1, 2, 2]
     assert [step for step, _ in softrepa.cells] == [0]
 
@@ -61,8 +61,8 @@ def test_the_picture_and_its_numbers() -> None:
     assert drawn.exit_code == 0, drawn.output
     assert Image.open("four.png").size[0] > 1000
     table = CliRunner().invoke(app, ["report", "--figure", "4"]).output
-    assert "5000" in table
-    assert "65.5" in table
+    assert "5400" in table
+    assert "65.9" in table
     rows = list(
         csv.DictReader(io.StringIO(CliRunner().invoke(app, ["report", "--figure", "4", "--format", "csv"]).output))
     )

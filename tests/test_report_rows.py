@@ -79,14 +79,14 @@ def test_a_limited_run_does_not_hide_the_complete_one_of_its_identity() -> None:
 
 def agsm(seed: int = 0, **options: Any) -> dict[str, Any]:
     """A run of AGSM whose record mentions some of its options."""
-    tokens = {"trainer": "agsm", "seed": seed, "steps": 1000, "hash": "x", **options}
+    tokens = {"trainer": "agsm", "seed": seed, "steps": 600, "hash": "x", **options}
     return summary(0.9, "agsm", seed, run={"tokens": tokens, "identity": json.dumps(tokens)})
 
 
 @pytest.mark.parametrize(
     ("run", "reason"),
     [
-        (agsm(steps=5000), "steps 5000, not 1000"),
+        (agsm(steps=5000), "steps 5000, not 600"),
         (agsm(objective={"gamma_negative": 0.5}), "gamma_negative 0.5, not 0.1"),
         (agsm(batch=8, layers=2), "batch 8, not 4, layers 2, not 3"),
         (agsm(mystery=3), "mystery 3, not None"),
@@ -120,7 +120,7 @@ def test_a_seed_counts_once_and_the_own_run_goes_before_the_shipped_one(project:
 
 
 def test_a_record_that_spells_every_default_out_fills_the_row_too() -> None:
-    spelt = {"batch": 4, "layers": 3, "apply": "down,mid", "init": "normal", "learning_rate": 0.001, "new": None}
+    spelt = {"batch": 4, "layers": 3, "apply": "down,mid", "init": "normal", "learning_rate": 0.003, "new": None}
     write("spelt", agsm(objective={"gamma_negative": 0.1, "gamma_positive": 1}, **spelt))
     write("terse", summary(0.6, "agsm", 1))
     assert [run.folder.name for run in measured().rows[2].runs] == ["spelt", "terse"]

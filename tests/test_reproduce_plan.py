@@ -179,7 +179,7 @@ def test_minutes_are_shared_by_the_processes_but_never_less_than_the_longest_cha
 
 def test_the_second_half_of_a_run_takes_half_the_time_of_its_steps(tmp_path: Path) -> None:
     job = replace(planned([5])[0], folder=tmp_path)
-    (tmp_path / "train.jsonl").write_text("{}\n" * 500)
+    (tmp_path / "train.jsonl").write_text("{}\n" * 300)
     assert minutes_left([job], 1) * 60 == pytest.approx(STARTUP + (job.estimate.seconds - STARTUP) / 2)
 
 
@@ -198,7 +198,7 @@ def test_flags_of_every_kind() -> None:
 
 def test_a_record_may_lack_options_with_their_default() -> None:
     """Runs made before an option existed."""
-    assert training_differences(TOKENS, {"trainer": "agsm", "seed": 4, "steps": 1000}) == []
+    assert training_differences(TOKENS, {"trainer": "agsm", "seed": 4, "steps": 600}) == []
     eight = replace(TOKENS, options=(("tokens", 8),))
     assert training_differences(eight, {"trainer": "agsm"}) == ["tokens 4, not 8"]
     assert training_differences(eight, {"trainer": "agsm", "tokens": 8}) == []
@@ -236,31 +236,31 @@ def test_a_long_training_keeps_the_tokens_of_shorter_ones() -> None:
     jobs = plan(by_figures([4]), 1, OUT, Found())
     trainings = [job for job in jobs if job.kind == "train"]
     assert names(trainings) == [
-        *("agsm-shapes-mmdit-0", "agsm-shapes-mmdit-steps-10000-0"),
-        *("softrepa-shapes-mmdit-0", "softrepa-shapes-mmdit-steps-10000-0"),
+        *("agsm-shapes-mmdit-0", "agsm-shapes-mmdit-steps-10200-0"),
+        *("softrepa-shapes-mmdit-0", "softrepa-shapes-mmdit-steps-10200-0"),
     ]
-    assert trainings[1].arguments[-2:] == ("--keep-every", "1000")
+    assert trainings[1].arguments[-2:] == ("--keep-every", "600")
     evaluations = {job.folder.name: job for job in jobs if job.kind == "eval"}
-    assert len(evaluations) == 1 + 2 * 6
-    middle = evaluations["geneval-agsm-shapes-mmdit-steps-3000-0"]
-    assert middle.arguments[-3] == (OUT / "agsm-shapes-mmdit-steps-10000-0" / "steps" / "003000").as_posix()
-    assert middle.needs == (OUT / "agsm-shapes-mmdit-steps-10000-0",)
+    assert len(evaluations) == 1 + 2 * 4
+    middle = evaluations["geneval-agsm-shapes-mmdit-steps-5400-0"]
+    assert middle.arguments[-3] == (OUT / "agsm-shapes-mmdit-steps-10200-0" / "steps" / "005400").as_posix()
+    assert middle.needs == (OUT / "agsm-shapes-mmdit-steps-10200-0",)
 
 
 def test_kept_tokens_are_found() -> None:
-    training = Training("agsm", "shapes-mmdit", (("steps", 3000),))
+    training = Training("agsm", "shapes-mmdit", (("steps", 5400),))
     record = {"trainer": "agsm", "backbone": "shapes-mmdit", "seed": 0, **training_settings(training)}
     kept = Found(trained=[Trained(Path("there"), record)])
     jobs = {job.folder.name: job for job in plan(by_figures([4]), 1, OUT, kept)}
-    assert "there" in jobs["geneval-agsm-shapes-mmdit-steps-3000-0"].arguments
-    assert not jobs["agsm-shapes-mmdit-steps-10000-0"].done
+    assert "there" in jobs["geneval-agsm-shapes-mmdit-steps-5400-0"].arguments
+    assert not jobs["agsm-shapes-mmdit-steps-10200-0"].done
 
 
 def test_figures_and_claims_share_runs_with_tables() -> None:
     jobs = plan([*by_tables([1], "shapes"), *by_figures([4]), *by_claims()], 1, OUT, Found())
     users = {job.folder.name: set(job.users) for job in jobs}
     assert {"1", "F4", "C1", "C3"} <= users["geneval-agsm-shapes-mmdit-0"]
-    assert users["geneval-softrepa-shapes-mmdit-steps-10000-0"] == {"F4", "C3"}
+    assert users["geneval-softrepa-shapes-mmdit-steps-10200-0"] == {"F4", "C3"}
     assert users["counting-agsm-shapes-unet-0"] == {"C2"}
     assert users["geneval-diffusion_dpo-shapes-unet-0-agsm-shapes-unet-0"] == {"C7"}
 

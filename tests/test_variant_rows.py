@@ -68,7 +68,7 @@ def test_seeds_of_variants_are_combined_as_those_of_tokens() -> None:
 @pytest.mark.parametrize(
     ("run", "reason"),
     [
-        (tuned(0.9, variant={"steps": 500}), "diffusion_dpo steps 500, not 1000"),
+        (tuned(0.9, variant={"steps": 500}), "diffusion_dpo steps 500, not 600"),
         (tuned(0.9, variant={"objective": {"beta": 5000.0}}), "diffusion_dpo beta 5000, not 2000"),
         (tuned(0.9, variant={"tune": "full"}), "diffusion_dpo tune full, not lora"),
         (tuned(0.9, variant={"pairs": {"train": 9}}), "preference pairs that `shapes preferences` did not make"),

@@ -30,7 +30,9 @@ BACKBONE = Backbone(
     domain="shapes",
     tokens=TokensConfig(backbone=NAME, placement="mmdit", dim=128, layers=3),
     sampling=Sampling(size=24, steps=12, guidance_scale=2.0),
-    training=TrainingDefaults(steps=1000, gamma_negative=0.1, denoising_weight=0.0, ema_decay=0.99, validate_every=100),
+    training=TrainingDefaults(
+        steps=600, gamma_negative=0.1, denoising_weight=0.0, learning_rate=3e-3, ema_decay=0.99, validate_every=60
+    ),
     token_init="normal",
     weights=partial(weights_folder, NAME),
     load=load,

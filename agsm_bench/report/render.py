@@ -15,7 +15,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from agsm_bench.report.commands import commands
-from agsm_bench.report.runs import Cell
 from agsm_bench.report.tables import Column, JoinedSection, JoinedTable, Measured, MeasuredRow, Section
 
 if TYPE_CHECKING:
