@@ -27,6 +27,8 @@ EXCEPTIONS = {
     ("geneval_prompts", "shapes.vocabulary"),
     # for annotations only
     ("contracts", "diffusion.denoiser"),
+    # a study, run by hand
+    ("shapes.sources_study", "metrics.denoising"),
     # the sample sheets take their prompts from the benchmark's
     ("shapes.show", "geneval_prompts"),
 }

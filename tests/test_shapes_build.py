@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from agsm_bench.shapes.architectures import LATENT_CHANNELS, build_vae
 from agsm_bench.shapes.build import mmdit_loss, normalise_latents, unet_loss
-from agsm_bench.shapes.corpus import SOURCES, make_corpus, make_sourced_captions, sourced_caption
+from agsm_bench.shapes.corpus import SOURCES, make_corpus, make_sourced_captions, reworded, sourced_caption
 from agsm_bench.shapes.muon import Muon, orthogonalise
 from agsm_bench.shapes.optimise import Schedule, train
 from agsm_bench.shapes.scene import sample_scene
@@ -229,3 +229,10 @@ def test_sourced_captions_fit_and_repeat() -> None:
     assert (ids == make_sourced_captions(60, 0)).all()
     assert (ids != make_sourced_captions(60, 1)).any()
     assert sum(source.share for source in SOURCES.values()) == pytest.approx(1)
+
+
+def test_reworded_captions_say_the_same() -> None:
+    assert reworded("a photo of two red circles", "an image of ") == "an image of two red circles"
+    assert reworded("two red circles", "a photo of ") == "a photo of two red circles"
+    longest = "red circle left of blue square and green cross and cyan triangle"
+    assert reworded(longest, "a photo of ") == longest

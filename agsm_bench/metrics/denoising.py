@@ -51,6 +51,11 @@ def write_errors(
     run: Run, denoiser: Denoiser, tokens: SoftTokens | None, data: TrainingData, progress: Progress
 ) -> None:
     """Measures a backbone with its tokens, or without any, on held-out pairs, and writes the run's file."""
+    _write(run, errors_of(denoiser, tokens, data, progress))
+
+
+def errors_of(denoiser: Denoiser, tokens: SoftTokens | None, data: TrainingData, progress: Progress) -> Errors:
+    """The errors of a backbone with its tokens, or without any, on held-out pairs."""
     from agsm_bench.training.pairs import CachedText
     from agsm_bench.training.validation import TIMESTEPS, ValidationSet, pair_errors
 
@@ -63,7 +68,7 @@ def write_errors(
                 found[batch.false_negatives.cpu()] = np.nan
                 errors[group, timestep] = found.numpy()
             progress("denoising error", group + 1, GROUPS)
-    _write(run, errors)
+    return errors
 
 
 def adopt_errors(run: Run, shards: Iterable[Path]) -> None:

@@ -105,9 +105,13 @@ def make_sourced_captions(size: int, seed: int) -> np.ndarray:
 
 
 def sourced_caption(scene: Scene, other: Scene, rng: np.random.Generator) -> str:
-    """A caption of a random source; `other` is a scene of the same data. The longest have no room for an opening."""
+    """A caption of a random source; `other` is a scene of the same data."""
     opening = str(rng.choice(list(SOURCES), p=[source.share for source in SOURCES.values()]))
     wrong = rng.random() < SOURCES[opening].noise
-    text = noisy_caption(scene, other, rng) if wrong else caption(scene, rng)
+    return reworded(noisy_caption(scene, other, rng) if wrong else caption(scene, rng), opening)
+
+
+def reworded(text: str, opening: str) -> str:
+    """A caption with another opening, or with none where that would be too long."""
     words = text.removeprefix(max((o for o in OPENINGS if text.startswith(o)), key=len))
     return opening + words if len((opening + words).split()) <= MAX_LENGTH - 2 else words
