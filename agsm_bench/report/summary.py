@@ -141,7 +141,7 @@ def _add_measures(table: Table, metrics: Mapping[str, Metric], strict: bool) -> 
         table.add_row("[bold]measures[/]", "[bold]value[/]")
     for label, metric in present.items():
         known = metric["value"] is not None
-        value = f"{metric['value']:.2f} ({metric['low']:.2f}–{metric['high']:.2f})" if known else UNKNOWN
+        value = f"{metric['value']:.3g} ({metric['low']:.3g}–{metric['high']:.3g})" if known else UNKNOWN
         table.add_row(label, value, *[""] * strict, str(metric["n"]))
 
 
