@@ -57,9 +57,8 @@ def rows(judged: Sequence[Judged]) -> list[list[str]]:
     """A line a part: claim, backbone, verdict, effect with its interval, seeds and images."""
     lines = []
     for one in judged:
-        verdict = one.verdict + (f" ({one.reason})" if one.reason and "missing" not in one.reason else "")
         for index, finding in enumerate(one.findings):
-            head = ["", "", ""] if index else [one.claim.key, one.claim.backbone, verdict]
+            head = ["", "", ""] if index else [one.claim.key, one.claim.backbone, one.verdict]
             found = finding.effect
             if found is None:
                 lines.append([*head, finding.part.text, "no runs", "", ""])
@@ -70,7 +69,7 @@ def rows(judged: Sequence[Judged]) -> list[list[str]]:
     return lines
 
 
-HEADER = ("claim", "backbone", "verdict", "effect in points", "with 95% interval", "seeds", "images")
+HEADER = ("claim", "backbone", "verdict", "effect", "points, 95% interval", "seeds", "images")
 
 
 def _notes(claims: Claims, judged: Sequence[Judged]) -> list[str]:
@@ -78,6 +77,7 @@ def _notes(claims: Claims, judged: Sequence[Judged]) -> list[str]:
     texts = {one.claim.key: one.claim.text for one in judged}
     return [
         *(f"{key}: {text}." for key, text in texts.items()),
+        *(["Where runs or seeds are missing: agsm-bench reproduce --claims"] if tested < len(judged) else []),
         f"Intervals are not corrected; verdicts are, by Holm over {tested} tests in either direction, errors together "
         f"at most {claims.level:.0%}. An effect shown to be below {100 * claims.margin:g} point does not count.",
     ]
@@ -97,7 +97,9 @@ def terminal(claims: Claims, judged: Sequence[Judged]) -> str:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 120
-    table = Table(*HEADER, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for name in HEADER:
+        table.add_column(name, no_wrap=True, justify="right" if name in ("seeds", "images") else "left")
     for row in rows(judged):
         table.add_row(*row)
     with console.capture() as captured:
