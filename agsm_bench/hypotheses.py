@@ -1,9 +1,9 @@
 """Paired effects over training seeds and prompts, and what several of them prove together. NumPy only.
 
 An effect is the difference of two settings, each trained with several seeds, on the same samples. Both what training
-and what the prompts contribute is uncertain, so both are resampled: seeds, and prompts within each group (a crossed
-bootstrap). Resampling S seeds gives (S - 1) / S of the variance of their mean; that is set right. With the three
-seeds of a usual run the seeds' share is known only roughly, which no bootstrap can mend.
+and what the prompts contribute is uncertain. Prompts are resampled within each group. Three seeds are too few to be
+resampled (they have ten resamples, and where they happen to agree nothing is left of their spread), so what they
+contribute is drawn from Student's distribution, with the variance that effects of the same kind have in common.
 """
 
 from __future__ import annotations
@@ -22,6 +22,16 @@ BLOCK = 1000
 
 
 @dataclass(frozen=True)
+class Spread:
+    """A variance between training seeds."""
+
+    variance: float
+    """Of one seed's effect."""
+    freedom: int
+    """Degrees of freedom behind it; 0 where nothing is known."""
+
+
+@dataclass(frozen=True)
 class Effect:
     """A mean difference over seeds, prompts and groups of prompts."""
 
@@ -29,6 +39,8 @@ class Effect:
     draws: Floats
     """Its bootstrap distribution."""
     seeds: int
+    spread: Spread
+    """Of the seeds' own effects."""
     n: int
     """Number of samples of one seed."""
     clusters: int
@@ -53,15 +65,17 @@ def effect(
     clusters: Labels,
     groups: Labels,
     *,
+    spread: Spread | None = None,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Effect:
-    """The macro mean over groups of paired differences, with its crossed bootstrap distribution.
+    """The macro mean over groups of paired differences, with its distribution over prompts and seeds.
 
     Args:
         differences: [seeds, samples], finite.
         clusters: a label a sample (its prompt), unique to a group.
         groups: a label a sample; groups weigh equally.
+        spread: between seeds, e.g. `pooled` from several effects; None: these differences' own.
 
     Raises:
         ValueError: the shapes do not fit, or a value is not finite.
@@ -74,10 +88,39 @@ def effect(
         raise ValueError("differences must be finite: leave unscored samples out")
     rng = np.random.default_rng(seed)
     of_groups = [_cluster_totals(values[:, tags == tag], labels[tags == tag]) for tag in np.unique(tags)]
+    of_seeds = np.mean([values[:, tags == tag].mean(axis=1) for tag in np.unique(tags)], axis=0)
+    own = Spread(float(of_seeds.var(ddof=1)) if len(values) > 1 else 0.0, len(values) - 1)
+    used = spread or own
     blocks = [min(BLOCK, resamples - start) for start in range(0, resamples, BLOCK)]
     draws = np.concatenate([_draw(of_groups, rng, size) for size in blocks])
-    value = float(np.mean([values[:, tags == tag].mean() for tag in np.unique(tags)]))
-    return Effect(value, draws, len(values), values.shape[1], sum(len(counts) for _, counts in of_groups))
+    if used.freedom:
+        draws = draws + math.sqrt(used.variance / len(values)) * rng.standard_t(used.freedom, resamples)
+    clusters_in_all = sum(len(counts) for _, counts in of_groups)
+    return Effect(float(of_seeds.mean()), draws, len(values), own, values.shape[1], clusters_in_all)
+
+
+def pooled(spreads: Sequence[Spread]) -> Spread:
+    """The common variance of several effects, weighted by their degrees of freedom.
+
+    Effects that share runs are not independent: half of their degrees of freedom are counted, but no less than the
+    largest of one effect.
+    """
+    freedom = sum(spread.freedom for spread in spreads)
+    if not freedom:
+        return Spread(0.0, 0)
+    variance = sum(spread.variance * spread.freedom for spread in spreads) / freedom
+    return Spread(variance, max(freedom // 2, *(spread.freedom for spread in spreads)))
+
+
+def student(freedom: int) -> float:
+    """97.5% quantile of Student's distribution, to 0.01 (Cornish and Fisher's expansion from three degrees on)."""
+    if freedom < 1:
+        raise ValueError("Student's distribution needs a degree of freedom")
+    if freedom < 3:
+        return (12.706, 4.303)[freedom - 1]
+    z = 1.959964
+    terms = ((z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384)
+    return z + sum(term / freedom ** (power + 1) for power, term in enumerate(terms))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -98,13 +141,7 @@ def _cluster_totals(values: Floats, labels: NDArray[np.generic]) -> tuple[Floats
 
 def _draw(groups: Sequence[tuple[Floats, Floats]], rng: np.random.Generator, size: int) -> Floats:
     by_seed = np.mean([_resampled_means(sums, counts, rng, size) for sums, counts in groups], axis=0)
-    count = by_seed.shape[1]
-    if count == 1:
-        return np.asarray(by_seed[:, 0])
-    weights = rng.multinomial(count, np.full(count, 1 / count), size) / count
-    center = by_seed.mean(axis=1)
-    inflation = math.sqrt(count / (count - 1))
-    return np.asarray(center + inflation * ((weights * by_seed).sum(axis=1) - center))
+    return np.asarray(by_seed.mean(axis=1))
 
 
 def _resampled_means(sums: Floats, counts: Floats, rng: np.random.Generator, size: int) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,21 +118,87 @@ def test_missing_runs_are_named_with_their_command() -> None:
 
 def test_more_claims_make_each_harder_to_hold() -> None:
     make_all(0.012)
-    alone = judge(claims(), find_runs())[0].p_holds
-    among = judge(claims(keys=tuple("ABCDE")), find_runs())
-    assert [j.p_holds for j in among] == pytest.approx([min(1.0, 5 * alone)] * 5)
+    for judged in judge(claims(keys=tuple("ABCDE")), find_runs()):
+        raw = judged.findings[0].p_holds
+        assert 0 < raw < 0.2
+        assert judged.p_holds == pytest.approx(5 * raw)
 
 
 def test_a_claim_on_two_backbones_needs_both() -> None:
     assert overall(["holds", "holds"]) == "holds"
-    assert overall(["holds", "does not hold"]) == overall(["holds", "undecided"]) == "undecided"
+    assert overall(["holds", "undecided"]) == overall(["undecided", "does not hold"]) == "undecided"
+    assert overall(["does not hold", "holds"]) == "differs"
+
+
+def test_untested_claims_count_in_the_correction() -> None:
+    make_all(0.012)
+    both = claims(keys=("A", "B"))
+    other = recipe_of({"trainer": "bt", "backbone": "shapes-mmdit"}, "geneval")
+    part = replace(both.claims[1].parts[0], a=other)
+    pending = replace(both, claims=(both.claims[0], replace(both.claims[1], parts=(part,))))
+    assert judge(pending, find_runs())[0].p_holds == judge(both, find_runs())[0].p_holds
+
+
+def test_other_noise_of_the_evaluation_is_no_other_training() -> None:
+    make_all(0.1, seeds=1)
+    for noise in (1, 2):
+        for name, trainer in (("base", None), ("agsm-0", "agsm")):
+            data = summary(0.5, trainer, run={"seed": noise, "identity": f"{name}-{noise}"})
+            folder = write(f"{name}-{noise}", data)
+            (folder / "scores.csv").write_text((Path("runs") / name / "scores.csv").read_text())
+    (judged,) = judge(claims(), find_runs())
+    assert judged.reason == "1 of 3 training seeds"
+
+
+def test_runs_without_a_seed_in_common_are_missing() -> None:
+    made = claims()
+    shared = recipe_of({"trainer": "shared", "backbone": "shapes-mmdit"}, "geneval")
+    part = replace(made.claims[0].parts[0], b=shared)
+    rng = np.random.default_rng(0)
+    make("agsm-0", rng.random(len(IDS)) < 0.5, "agsm", 0)
+    make("shared-1", rng.random(len(IDS)) < 0.5, "shared", 1)
+    (judged,) = judge(replace(made, claims=(replace(made.claims[0], parts=(part,)),)), find_runs())
+    assert judged.reason.startswith("runs are missing: agsm-bench train shared")
+
+
+def test_equal_tokens_of_two_trainers_are_two_runs() -> None:
+    for name, trainer, options in (("a", "agsm", {"gamma_negative": 0.0}), ("b", "positive", {})):
+        data = summary(0.5, trainer, run={"identity": "the same"})
+        data["run"]["tokens"]["objective"] = options
+        write(name, data)
+    assert [run.folder.name for run in find_runs()] == ["a", "b"]
 
 
 def test_damaged_scores_are_named() -> None:
     make_all(0.1)
     Path("runs/base/scores.csv").write_text("sample_id,geneval/strict\n00000/0000,right\n")
-    with pytest.raises(MissingError, match=r"scores\.csv is damaged"):
+    with pytest.raises(MissingError, match=r"scores\.csv is missing or damaged"):
         judge(claims(), find_runs())
+
+
+@pytest.mark.parametrize("keep", [1, 100, 2212])
+def test_scores_that_were_cut_are_named(keep: int) -> None:
+    make_all(0.1)
+    path = Path("runs/base/scores.csv")
+    lines = path.read_text().splitlines(keepends=True)[: keep + 1]
+    path.write_text("".join(lines)[: None if keep < 2212 else -30])
+    with pytest.raises(MissingError, match=r"scores\.csv is missing or damaged"):
+        judge(claims(), find_runs())
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("margin = 0.01", 'margin = "x"'), ("seeds = 3", 'seeds = "3"'), ('over = "tasks"', 'over = "imges"'),
+     ('"geneval/strict"', '"geneval/strikt"'), ('want = "more"', 'want = "better"')],
+)  # fmt: skip
+def test_a_damaged_file_of_claims_is_named(tmp_path: Path, old: str, new: str) -> None:
+    tables = tmp_path / "results" / "tables"
+    text = (tables / "claims.toml").read_text()
+    tables.unlink()
+    tables.mkdir()
+    (tables / "claims.toml").write_text(text.replace(old, new, 1))
+    with pytest.raises(MissingError, match=r"claims\.toml is missing or damaged"):
+        load_claims()
 
 
 def test_absent_scores_are_named() -> None:

@@ -36,6 +36,7 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     training.mkdir()
     record = {"trainer": "agsm", "backbone": "shapes-mmdit", "seed": 0, "steps": 10200}
     (training / "config.json").write_text(json.dumps({"training": record}))
+    (training / "soft_tokens.safetensors").write_bytes(b"tokens")
     lines = [json.dumps({"step": n, "loss": 2.0 / n}) + "\n" for n in range(1, 201)]
     (training / "train.jsonl").write_text("".join(lines))
 
@@ -67,6 +68,19 @@ def test_the_picture_and_its_numbers() -> None:
         csv.DictReader(io.StringIO(CliRunner().invoke(app, ["report", "--figure", "4", "--format", "csv"]).output))
     )
     assert {row["line"] for row in rows} == {"AGSM", "SoftREPA"}
+    assert sum(row["quantity"] == "loss of long-agsm" for row in rows) == 4
+
+
+def test_one_seed_is_one_curve_and_a_damaged_log_is_named() -> None:
+    again = Path("runs/reproduce/agsm-shapes-mmdit-steps-10200-0")
+    again.mkdir(parents=True)
+    for name in ("config.json", "train.jsonl"):
+        (again / name).write_bytes((Path("runs/long-agsm") / name).read_bytes())
+    assert len(measure(load_figure(4), [])[0].losses) == 1
+    for folder in (again, Path("runs/long-agsm")):
+        (folder / "train.jsonl").write_text('{"step": 1}\n[]\n')
+    result = CliRunner().invoke(app, ["report", "--figure", "4"])
+    assert "train.jsonl is missing or damaged" in str(result.exception)
 
 
 def test_svg_is_the_same_every_time() -> None:
@@ -84,6 +98,7 @@ def test_svg_is_the_same_every_time() -> None:
         (["--figure", "4", "--table", "1"], "either --table N or --figure 4"),
         ([], "either --table N or --figure 4"),
         (["--figure", "4", "--out", "four.doc"], "no kind of picture"),
+        (["--figure", "4", "--format", "json"], "no json form"),
     ],
 )
 def test_wrong_calls(arguments: list[str], word: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agsm_bench.hypotheses import effect, holm
+from agsm_bench.hypotheses import Spread, effect, holm, pooled, student
 from agsm_bench.stats import paired_difference
 
 
@@ -36,7 +36,7 @@ def test_the_value_is_the_mean_over_seeds_and_groups() -> None:
 @pytest.mark.parametrize(("of_seed", "of_prompt"), [(0.0, 1.0), (1.0, 0.0), (0.5, 3.0)])
 def test_the_spread_is_that_of_both_sources(of_seed: float, of_prompt: float) -> None:
     rng = np.random.default_rng(1)
-    seeds, prompts = 12, 150
+    seeds, prompts = 40, 150
     values = noisy(rng, seeds, prompts, of_seed, of_prompt)
     found = effect(values, list(range(prompts)), [0] * prompts)
     by_seed, by_prompt = values.mean(axis=1).var(ddof=1) / seeds, values.mean(axis=0).var(ddof=1) / prompts
@@ -45,7 +45,35 @@ def test_the_spread_is_that_of_both_sources(of_seed: float, of_prompt: float) ->
 
 def test_three_seeds_are_not_taken_for_more_than_they_are() -> None:
     values = np.array([[-1.0], [0.0], [1.0]]).repeat(50, axis=1)
-    assert effect(values, list(range(50)), [0] * 50).draws.std() == pytest.approx(np.sqrt(1 / 3), rel=0.03)
+    found = effect(values, list(range(50)), [0] * 50)
+    assert found.spread == Spread(1.0, 2)
+    # Student's interval of three numbers
+    assert found.interval()[1] == pytest.approx(4.303 / np.sqrt(3), rel=0.05)
+
+
+def test_a_spread_from_elsewhere_takes_the_place_of_the_seeds_own() -> None:
+    values = np.array([[-1.0], [0.0], [1.0]]).repeat(50, axis=1)
+    found = effect(values, list(range(50)), [0] * 50, spread=Spread(0.75, 1000))
+    assert found.interval()[1] == pytest.approx(1.96 * 0.5, rel=0.05)
+    assert found.spread == Spread(1.0, 2)
+
+
+def test_pooled_spreads_are_weighted_by_their_freedom() -> None:
+    assert pooled([Spread(1.0, 2), Spread(4.0, 6)]) == Spread(3.25, 6)
+    assert pooled([Spread(1.0, 2)] * 6) == Spread(1.0, 6)
+    assert pooled([Spread(0.0, 0)]) == pooled([]) == Spread(0.0, 0)
+
+
+@pytest.mark.parametrize(("freedom", "quantile"), [(1, 12.706), (2, 4.303), (3, 3.182), (5, 2.571), (20, 2.086)])
+def test_students_quantile(freedom: int, quantile: float) -> None:
+    assert student(freedom) == pytest.approx(quantile, abs=0.03)
+
+
+def test_seeds_that_differ_much_are_seldom_taken_for_an_effect() -> None:
+    rng = np.random.default_rng(5)
+    found = [effect(noisy(rng, 3, 40, 3.0, 0.5), list(range(40)), [0] * 40, resamples=2000) for _ in range(300)]
+    assert np.mean([e.p_above(0) <= 0.025 for e in found]) <= 0.05
+    assert np.mean([e.p_above(0) <= 0.005 for e in found]) <= 0.02
 
 
 def test_intervals_over_many_seeds_cover_the_truth_about_as_often() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agsm_bench.backbones.shapes_mmdit import BACKBONE
 from agsm_bench.errors import MissingError, UserError
 from agsm_bench.report.commands import train_arguments
 from agsm_bench.report.files import results_dir
@@ -17,9 +18,10 @@ from agsm_bench.report.recipes import Recipe, Training, sampling_settings, train
 from agsm_bench.report.runs import Run
 from agsm_bench.reproduce.estimates import STARTUP
 from agsm_bench.reproduce.execute import minutes_left
-from agsm_bench.reproduce.found import Found, Trained
+from agsm_bench.reproduce.found import Found, Trained, scan
 from agsm_bench.reproduce.plan import Job, plan
 from agsm_bench.reproduce.wanted import by_claims, by_figures, by_tables, fillable
+from agsm_bench.tokens import SoftTokens, save_tokens
 
 OUT = Path("out")
 AGSM = Recipe("geneval", "shapes-mmdit", "agsm")
@@ -265,7 +267,26 @@ def test_figures_and_claims_share_runs_with_tables() -> None:
     assert users["geneval-diffusion_dpo-shapes-unet-0-agsm-shapes-unet-0"] == {"C7"}
 
 
-def test_a_long_training_alone_keeps_nothing() -> None:
-    recipe = Recipe("geneval", "shapes-mmdit", "agsm", (("steps", 5000),))
+def test_what_a_long_training_keeps_does_not_hang_on_who_asks_first() -> None:
+    by_name = {job.folder.name: job for job in plan(by_claims(), 1, OUT, Found())}
+    long = by_name["softrepa-shapes-mmdit-steps-10200-0"]
+    assert (
+        long.arguments == next(j for j in plan(by_figures([4]), 1, OUT, Found()) if j.folder == long.folder).arguments
+    )
+
+
+def test_a_short_training_keeps_nothing() -> None:
+    recipe = Recipe("geneval", "shapes-mmdit", "agsm", (("steps", 150),))
     (training, _) = plan([("1", recipe)], 1, OUT, Found())
     assert "--keep-every" not in training.arguments
+
+
+def test_kept_tokens_on_disk_are_found(tmp_path: Path) -> None:
+    record = {"trainer": "agsm", "backbone": "shapes-mmdit", "seed": 0, "steps": 1800}
+    folder = tmp_path / "agsm-shapes-mmdit-steps-10200-0" / "steps" / "001800"
+    save_tokens(SoftTokens(BACKBONE.tokens), folder, record)
+    training = Training("agsm", "shapes-mmdit", (("steps", 1800),))
+    assert scan(tmp_path, quick=True).result(training, 0) == folder
+    jobs = {job.folder.name: job for job in plan(by_figures([4]), 1, tmp_path, scan(tmp_path, quick=True))}
+    # what is there need not wait for the rest of the training
+    assert jobs["geneval-agsm-shapes-mmdit-steps-1800-0"].needs == ()

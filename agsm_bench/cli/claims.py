@@ -61,25 +61,29 @@ def rows(judged: Sequence[Judged]) -> list[list[str]]:
             head = ["", "", ""] if index else [one.claim.key, one.claim.backbone, one.verdict]
             found = finding.effect
             if found is None:
-                lines.append([*head, finding.part.text, "no runs", "", ""])
+                lines.append([*head, finding.part.text, "no runs", "", "", ""])
                 continue
             low, high = found.interval()
             value = f"{100 * found.value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
-            lines.append([*head, finding.part.text, value, str(found.seeds), str(found.seeds * found.n)])
+            counts = (found.seeds, found.seeds * found.n, found.clusters)
+            lines.append([*head, finding.part.text, value, *map(str, counts)])
     return lines
 
 
-HEADER = ("claim", "backbone", "verdict", "effect", "points, 95% interval", "seeds", "images")
+HEADER = ("claim", "backbone", "verdict", "effect", "points, 95% interval", "seeds", "images", "prompts")
 
 
 def _notes(claims: Claims, judged: Sequence[Judged]) -> list[str]:
-    tested = sum(not one.reason for one in judged)
+    from agsm_bench.report.claims import overall
+
     texts = {one.claim.key: one.claim.text for one in judged}
+    verdicts = {key: overall([one.verdict for one in judged if one.claim.key == key]) for key in texts}
     return [
-        *(f"{key}: {text}." for key, text in texts.items()),
-        *(["Where runs or seeds are missing: agsm-bench reproduce --claims"] if tested < len(judged) else []),
-        f"Intervals are not corrected; verdicts are, by Holm over {tested} tests in either direction, errors together "
-        f"at most {claims.level:.0%}. An effect shown to be below {100 * claims.margin:g} point does not count.",
+        *(f"{key}: {text}: {verdicts[key]}." for key, text in texts.items()),
+        *(["Where runs or seeds are missing: agsm-bench reproduce --claims"] if any(j.reason for j in judged) else []),
+        f"Intervals are not corrected; verdicts are, by Holm over {len(judged)} tests in either direction, errors "
+        f"together at most {claims.level:.0%}. A claim does not hold where its effect is shown to be below "
+        f"{100 * claims.margin:g} point.",
     ]
 
 
@@ -96,10 +100,10 @@ def terminal(claims: Claims, judged: Sequence[Judged]) -> str:
 
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 120
+        console.width = 130
     table = Table(box=None, pad_edge=False)
     for name in HEADER:
-        table.add_column(name, no_wrap=True, justify="right" if name in ("seeds", "images") else "left")
+        table.add_column(name, no_wrap=True, justify="right" if name in ("seeds", "images", "prompts") else "left")
     for row in rows(judged):
         table.add_row(*row)
     with console.capture() as captured:

@@ -73,9 +73,12 @@ def report(
 def _figure(number: int, format: Format, runs: Sequence[Path], out: Path | None) -> None:
     from agsm_bench.report import figures
 
+    if format not in (Format.RICH, Format.CSV):
+        raise UserError(f"A figure has no {format} form.", "Use --format csv, or --out with .png, .svg or .pdf.")
     figure, found = figures.load_figure(number), find_runs(runs)
     if out is None:
-        text = figures.to_csv(figures.measure(figure, found)) if format is Format.CSV else figure_text(number, found)
+        measured = figures.measure(figure, found)
+        text = figures.to_csv(figure.metric, measured) if format is Format.CSV else figure_text(number, found)
         typer.echo(text, nl=False)
         return
     if out.suffix not in PICTURES:
@@ -85,7 +88,7 @@ def _figure(number: int, format: Format, runs: Sequence[Path], out: Path | None)
 
 
 def figure_text(number: int, runs: Sequence[Run]) -> str:
-    """A figure's points as a table: a row a step, in points with their intervals or ranges."""
+    """A figure's points as a table: a row a step, in per cent with 95% intervals."""
     from rich.console import Console
     from rich.table import Table
 

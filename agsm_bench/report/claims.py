@@ -1,21 +1,25 @@
 """The paper's claims put to the test: `results/tables/claims.toml` against the runs that are there.
 
-An effect is the paired difference of two settings over prompts and training seeds (`agsm_bench.hypotheses`). Each
-claim is tested on each of its backbones, in both directions: that it holds, and that it does not. Holm's correction
-covers all of them together in either direction. A claim of several parts holds when all parts do, and does not when
-one of them does not.
+An effect is the paired difference of two settings over prompts and training seeds (`agsm_bench.hypotheses`); the
+variance between seeds is that of all effects of a backbone with trainings of the same lengths. Each claim is tested on
+each of its backbones, in both directions: that it holds, and that it does not (the file says what these mean). Holm's
+correction covers all claims and backbones in either direction, tested yet or not. A claim of several parts holds when
+all parts do, and does not when one of them does not.
 """
 
 from __future__ import annotations
 
+import math
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from agsm_bench import plugins
-from agsm_bench.hypotheses import Effect, effect, holm
+from agsm_bench.errors import MissingError
+from agsm_bench.geneval_prompts import TAGS
+from agsm_bench.hypotheses import Effect, Spread, effect, holm, pooled
 from agsm_bench.records import split_id
 from agsm_bench.report.commands import commands
 from agsm_bench.report.evidence import sample_values
@@ -27,6 +31,7 @@ from agsm_bench.report.tables import chosen
 
 Want = Literal["more", "less", "not less"]
 Verdict = Literal["holds", "does not hold", "undecided"]
+Overall = Literal["holds", "does not hold", "undecided", "differs"]
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,10 @@ def load_claims() -> Claims:
     with readable(path):
         data = checked(tomllib.loads(path.read_text(encoding="utf-8")))
         claims = [_claim(entry, backbone) for entry in data["claims"] for backbone in entry["backbones"]]
-        return Claims(data["margin"], data["level"], data["seeds"], tuple(claims))
+        seeds = data["seeds"]
+        if not isinstance(seeds, int):
+            raise ValueError(f"seeds = {seeds!r}")
+        return Claims(float(data["margin"]), float(data["level"]), seeds, tuple(claims))
 
 
 def judge(claims: Claims, runs: Sequence[Run]) -> list[Judged]:
@@ -115,22 +123,31 @@ def judge(claims: Claims, runs: Sequence[Run]) -> list[Judged]:
     Raises:
         MissingError: the scores of a run are absent or damaged.
     """
-    found = [tuple(_finding(part, claims, runs) for part in claim.parts) for claim in claims.claims]
+    # all runs of an evaluation share its noise, seed 0; another seed of the noise is no other training
+    usable = [run for run in runs if run.seeds[1] == 0]
+    spreads = _spreads(claims, usable)
+    found = [tuple(_finding(part, claims, usable, spreads) for part in claim.parts) for claim in claims.claims]
     reasons = [_reason(findings, claims.seeds) for findings in found]
-    tested = [i for i, reason in enumerate(reasons) if not reason]
-    holds = dict(zip(tested, holm([max(f.p_holds for f in found[i]) for i in tested]), strict=True))
-    fails = dict(zip(tested, holm([_any(f.p_fails for f in found[i]) for i in tested]), strict=True))
+    untested = [bool(reason) for reason in reasons]
+    holds = holm([1.0 if skip else max(f.p_holds for f in own) for skip, own in zip(untested, found, strict=True)])
+    fails = holm([1.0 if skip else _any([f.p_fails for f in own]) for skip, own in zip(untested, found, strict=True)])
     return [
         Judged(
-            *(claim, found[i], _verdict(claim, found[i], holds.get(i, 1.0), fails.get(i, 1.0), claims.level)),
-            *(holds.get(i, 1.0), fails.get(i, 1.0), reasons[i]),
+            claim=claim,
+            findings=found[i],
+            verdict=_verdict(holds[i], fails[i], claims.level),
+            p_holds=holds[i],
+            p_fails=fails[i],
+            reason=reasons[i],
         )
         for i, claim in enumerate(claims.claims)
     ]
 
 
-def overall(verdicts: Sequence[Verdict]) -> Verdict:
-    """Of a claim on several backbones: the verdict on which all agree."""
+def overall(verdicts: Sequence[Verdict]) -> Overall:
+    """Of a claim on several backbones: the verdict on which all agree; `differs` where two contradict each other."""
+    if {"holds", "does not hold"} <= set(verdicts):
+        return "differs"
     return verdicts[0] if len(set(verdicts)) == 1 else "undecided"
 
 
@@ -141,7 +158,7 @@ def to_json(claims: Claims, judged: Sequence[Judged]) -> dict[str, Any]:
         "schema": 1,
         "margin": claims.margin,
         "level": claims.level,
-        "correction": f"Holm, over {sum(not j.reason for j in judged)} tests in either direction",
+        "correction": f"Holm, over {len(judged)} tests in either direction",
         "claims": [_claim_json([j for j in judged if j.claim.key == key]) for key in keys],
     }
 
@@ -167,48 +184,75 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
     low, high = found.interval()
     numbers = {"effect": found.value, "low": low, "high": high}
     own |= {name: round(value, 5) for name, value in numbers.items()}
+    own["seed_sd"] = round(math.sqrt(found.spread.variance), 5)
     counts = {"seeds": found.seeds, "images": found.seeds * found.n, "prompts": found.clusters}
     return own | counts | {"runs": {side: list(names) for side, names in finding.runs.items()}}
 
 
 def _claim(entry: Mapping[str, Any], backbone: str) -> Claim:
-    return Claim(entry["key"], entry["text"], backbone, tuple(_part(spec, backbone) for spec in entry["parts"]))
+    parts = tuple(_part(spec, backbone) for spec in entry["parts"])
+    if not parts:
+        raise ValueError(f"{entry['key']} has no parts")
+    return Claim(entry["key"], entry["text"], backbone, parts)
 
 
 def _part(spec: Mapping[str, Any], backbone: str) -> Part:
     if spec["want"] not in ("more", "less", "not less"):
         raise ValueError(f"want = {spec['want']!r}")
+    if spec["over"] not in ("tasks", "images", *TAGS):
+        raise ValueError(f"over = {spec['over']!r}")
     a, b = (recipe_of(spec[side] | {"backbone": backbone}, spec.get("benchmark", "geneval")) for side in "ab")
+    if spec["metric"] not in plugins.load("benchmarks", a.benchmark).metrics("shapes"):
+        raise ValueError(f"metric = {spec['metric']!r}")
     return Part(spec["text"], spec["want"], spec["metric"], spec["over"], a, b)
 
 
-def _finding(part: Part, claims: Claims, runs: Sequence[Run]) -> Finding:
-    sides = {"a": chosen(part.a, runs), "b": chosen(part.b, runs)}
-    pairs = _pairs(part, sides["a"], sides["b"])
+Pairs = Sequence[tuple[Run, Run]]
+Kind = tuple[str, frozenset[object]]
+"""A backbone, and the lengths of trainings that are not the default: effects of a kind share their spread."""
+
+
+def _spreads(claims: Claims, runs: Sequence[Run]) -> dict[Kind, Spread]:
+    found: dict[Kind, list[Spread]] = {}
+    for part in (part for claim in claims.claims for part in claim.parts):
+        if pairs := _pairs(part, chosen(part.a, runs), chosen(part.b, runs)):
+            found.setdefault(_kind(part), []).append(_effect(part, pairs, None, resamples=1).spread)
+    return {kind: pooled(spreads) for kind, spreads in found.items()}
+
+
+def _kind(part: Part) -> Kind:
+    lengths = (dict(recipe.training).get("steps") for recipe in (part.a, part.b))
+    return part.a.backbone, frozenset(length for length in lengths if length)
+
+
+def _finding(part: Part, claims: Claims, runs: Sequence[Run], spreads: Mapping[Kind, Spread]) -> Finding:
+    a, b = chosen(part.a, runs), chosen(part.b, runs)
+    pairs = _pairs(part, a, b)
     used = {"a": tuple(p[0].folder.name for p in pairs), "b": tuple(p[1].folder.name for p in pairs)}
     if not pairs:
-        lacking = next(recipe for side, recipe in (("a", part.a), ("b", part.b)) if not sides[side])
-        return Finding(part, None, 1.0, 1.0, used, commands(lacking))
-    found = _effect(part, pairs)
+        return Finding(part, None, 1.0, 1.0, used, commands(part.b if a else part.a))
+    found = _effect(part, pairs, spreads[_kind(part)])
     return Finding(part, found, *_p_values(part.want, found, claims.margin), used, "")
 
 
-def _pairs(part: Part, a: Sequence[Run], b: Sequence[Run]) -> list[tuple[Run, Run]]:
-    """Runs of equal seeds; a side without training has one run, the partner of all."""
-    if part.a.trainings and part.b.trainings:
-        by_seed = {run.seeds: run for run in b}
-        return [(run, by_seed[run.seeds]) for run in a if run.seeds in by_seed]
-    return [(x, y) for x in a for y in b if x.seeds[1] == y.seeds[1]]
+def _pairs(part: Part, a: Sequence[Run], b: Sequence[Run]) -> Pairs:
+    """Runs of equal training seeds and preference pairs; a side without training has one run, the partner of all."""
+    if not (part.a.trainings and part.b.trainings):
+        return [(x, y) for x in a for y in b]
+    return [(x, y) for x in a for y in b if x.seeds == y.seeds and x.pairs == y.pairs]
 
 
-def _effect(part: Part, pairs: Sequence[tuple[Run, Run]]) -> Effect:
+def _effect(part: Part, pairs: Pairs, spread: Spread | None, resamples: int = 10_000) -> Effect:
     columns = [tuple(_column(run.folder, part.metric) for run in pair) for pair in pairs]
     tags = {p.id: p.tag for p in plugins.load("benchmarks", part.a.benchmark).prompts(pairs[0][0].domain)}
     common = sorted(set.intersection(*(set(column) for pair in columns for column in pair)))
-    ids = [i for i in common if part.over in ("tasks", "images", tags[split_id(i)[0]])]
+    ids = [i for i in common if part.over in ("tasks", "images", tags.get(split_id(i)[0]))]
+    if not ids or any(split_id(i)[0] not in tags for i in ids):
+        folders = ", ".join(str(run.folder) for run in pairs[0])
+        raise MissingError(f"{folders} have no {part.metric} of the same prompts.", "Make them again: agsm-bench eval.")
     differences = [[first[i] - second[i] for i in ids] for first, second in columns]
     groups = [tags[split_id(i)[0]] if part.over == "tasks" else "" for i in ids]
-    return effect(differences, [split_id(i)[0] for i in ids], groups)
+    return effect(differences, [split_id(i)[0] for i in ids], groups, spread=spread, resamples=resamples)
 
 
 def _column(folder: Path, metric: str) -> dict[str, float]:
@@ -218,13 +262,11 @@ def _column(folder: Path, metric: str) -> dict[str, float]:
 
 def _p_values(want: Want, found: Effect, margin: float) -> tuple[float, float]:
     """That the part holds, and that it does not."""
-    tests: dict[Want, tuple[Callable[[float], float], float, Callable[[float], float], float]] = {
-        "more": (found.p_above, 0.0, found.p_below, margin),
-        "less": (found.p_below, 0.0, found.p_above, -margin),
-        "not less": (found.p_above, -margin, found.p_below, 0.0),
-    }
-    holds, at, fails, below = tests[want]
-    return holds(at), fails(below)
+    if want == "more":
+        return found.p_above(0.0), found.p_below(margin)
+    if want == "less":
+        return found.p_below(0.0), found.p_above(-margin)
+    return found.p_above(-margin), found.p_below(0.0)
 
 
 def _reason(findings: Sequence[Finding], seeds: int) -> str:
@@ -234,15 +276,13 @@ def _reason(findings: Sequence[Finding], seeds: int) -> str:
     return f"{fewest} of {seeds} training seeds" if fewest < seeds else ""
 
 
-def _any(p_values: Any) -> float:
+def _any(p_values: Sequence[float]) -> float:
     """Bonferroni: that at least one of several is true."""
-    given = list(p_values)
-    return min(1.0, len(given) * min(given))
+    return min(1.0, len(p_values) * min(p_values))
 
 
-def _verdict(claim: Claim, findings: Sequence[Finding], p_holds: float, p_fails: float, level: float) -> Verdict:
-    """Where both are shown (an effect between zero and the margin), its sign decides."""
-    holds, fails = p_holds <= level / 2, p_fails <= level / 2
-    if holds and fails:
-        return "does not hold" if any(f.part.want == "not less" for f in findings) else "holds"
-    return "holds" if holds else "does not hold" if fails else "undecided"
+def _verdict(p_holds: float, p_fails: float, level: float) -> Verdict:
+    """An effect of the right sign holds also where it is shown to be small."""
+    if p_holds <= level / 2:
+        return "holds"
+    return "does not hold" if p_fails <= level / 2 else "undecided"

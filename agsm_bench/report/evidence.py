@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import json
 import shutil
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,8 @@ import numpy as np
 from agsm_bench.errors import MissingError
 from agsm_bench.jsonl import write_atomically
 from agsm_bench.manifest import MANIFEST
+from agsm_bench.records import split_id
+from agsm_bench.report.files import readable
 from agsm_bench.store import SUMMARY, Run
 from agsm_bench.tokens.header import TOKENS_FILE
 from agsm_bench.training import log
@@ -26,6 +30,7 @@ from agsm_bench.training.run import CONFIG_FILE
 from agsm_bench.variant import VARIANT_FILE
 
 SCORES = "scores.csv"
+AGAIN = "Get it again, e.g. with git checkout."
 CURVE = "curve.csv"
 BLOCK = 50
 """Steps that a line of a curve is the mean of."""
@@ -45,34 +50,31 @@ def sample_values(folder: Path) -> Values:
         if not scores:
             raise MissingError(f"{folder} holds no scores.", f"Score it: agsm-bench score {folder}")
         return {key: {name: score.value for name, score in row.items()} for key, row in scores.items()}
-    try:
-        with path.open(newline="", encoding="utf-8") as text:
-            rows = list(csv.DictReader(text, strict=True))
-        return {row.pop("sample_id"): {k: float(v) if v else None for k, v in row.items()} for row in rows}
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
-        raise MissingError(f"{path} is damaged ({error}).", "Get it again, e.g. with git checkout.") from error
+    with readable(path, AGAIN):
+        expected = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["expected"]
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), strict=True))
+        if len(rows) != expected:
+            raise ValueError(f"{len(rows)} of {expected} samples")
+        return {"/".join(split_id(row.pop("sample_id"))): {k: _read(v) for k, v in row.items()} for row in rows}
 
 
-def keep(folder: Path, into: Path) -> Path:
-    """Copies what is kept of a run or a training into a folder of its name, and returns it.
-
-    Raises:
-        MissingError: the folder is neither a finished run nor a training.
-    """
+def keep(folder: Path, into: Path) -> Path | None:
+    """Copies what is kept of a finished run or training into a folder of its name; None for anything else."""
+    if (folder / SUMMARY).is_file():
+        names = [SUMMARY, MANIFEST]
+    elif any((folder / name).is_file() for name in (TOKENS_FILE, VARIANT_FILE)):
+        names = [name for name in (CONFIG_FILE, TOKENS_FILE, VARIANT_FILE) if (folder / name).is_file()]
+        names += [path.relative_to(folder).as_posix() for path in sorted(folder.glob(f"steps/*/{TOKENS_FILE}"))]
+    else:
+        return None
     target = into / folder.name
-    evaluation = (folder / SUMMARY).is_file()
-    wanted = (SUMMARY, MANIFEST) if evaluation else (CONFIG_FILE,)
-    if not all((folder / name).is_file() for name in wanted):
-        raise MissingError(f"{folder} is no finished run and no training.", "Finish it first.")
-    target.mkdir(parents=True, exist_ok=True)
-    files = [folder / name for name in wanted]
-    if evaluation:
+    for name in names:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / name, target / name)
+    if SUMMARY in names:
         write_atomically(target / SCORES, _table(sample_values(folder)).encode())
     else:
-        files += [path for path in map(folder.joinpath, (TOKENS_FILE, VARIANT_FILE)) if path.is_file()]
         write_atomically(target / CURVE, curve_of(list(log.read(folder / log.LOG_FILE))).encode())
-    for path in files:
-        shutil.copyfile(path, target / path.name)
     return target
 
 
@@ -80,6 +82,12 @@ def _table(values: Values) -> str:
     metrics = sorted({name for row in values.values() for name in row})
     rows = [[key, *map(_field, (row.get(name) for name in metrics))] for key, row in sorted(values.items())]
     return _csv([["sample_id", *metrics], *rows])
+
+
+def _read(field: str) -> float | None:
+    if field and not isfinite(float(field)):
+        raise ValueError(f"a score of {field}")
+    return float(field) if field else None
 
 
 def _field(value: float | None) -> str:
@@ -112,7 +120,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, required=True)
     given = parser.parse_args()
     for folder in given.folders:
-        print(keep(folder, given.into))
+        print(keep(folder, given.into) or f"{folder}: no finished run or training, left out")
 
 
 if __name__ == "__main__":

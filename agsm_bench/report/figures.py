@@ -16,7 +16,7 @@ from typing import Any
 
 from agsm_bench.errors import UserError
 from agsm_bench.folders import read_json
-from agsm_bench.report.evidence import CURVE, curve_of
+from agsm_bench.report.evidence import AGAIN, CURVE, curve_of
 from agsm_bench.report.files import checked, readable, results_dir
 from agsm_bench.report.fills import recipe_of
 from agsm_bench.report.recipes import Recipe, Training, training_differences
@@ -57,7 +57,7 @@ class Measured:
     cells: tuple[tuple[int, Cell], ...]
     """Steps that were measured, each with the mean over its seeds."""
     losses: Mapping[str, Loss]
-    """By the name of the training's folder."""
+    """By the name of the training's folder, one a seed."""
 
 
 def load_figure(number: int) -> Figure:
@@ -81,14 +81,16 @@ def measure(figure: Figure, runs: Sequence[Run]) -> list[Measured]:
     return [Measured(line, _cells(line, figure.metric, runs), _losses(line)) for line in figure.lines]
 
 
-def to_csv(measured: Sequence[Measured]) -> str:
-    """Every point, one a line: label, step, value, low, high, runs, images of one run."""
+def to_csv(metric: str, measured: Sequence[Measured]) -> str:
+    """Every point of both panels, one a line; of a loss there is the value alone."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["line", "step", "value", "low", "high", "runs", "images"])
+    writer.writerow(["line", "quantity", "step", "value", "low", "high", "runs", "images"])
     for each in measured:
         for step, cell in each.cells:
-            writer.writerow([each.line.label, step, cell.value, cell.low, cell.high, cell.runs, cell.n])
+            writer.writerow([each.line.label, metric, step, cell.value, cell.low, cell.high, cell.runs, cell.n])
+        for name, loss in each.losses.items():
+            writer.writerows([each.line.label, f"loss of {name}", step, value, "", "", 1, ""] for step, value in loss)
     return text.getvalue()
 
 
@@ -129,6 +131,8 @@ def _line(spec: Mapping[str, Any], data: Mapping[str, Any]) -> Line:
     points = [(0, recipe_of({**data["base"], "evaluation": evaluation}, benchmark))]
     for steps in data["steps"]:
         settings = {"options": spec.get("options", {}) | {"steps": steps}, "evaluation": evaluation}
+        if not isinstance(steps, int):
+            raise ValueError(f"steps = {steps!r}")
         points.append((steps, recipe_of({**spec, **settings}, benchmark)))
     return Line(spec["label"], tuple(points))
 
@@ -145,18 +149,24 @@ def _losses(line: Line) -> dict[str, Loss]:
     longest = line.points[-1][1].tokens
     roots = (Path("runs"), REPRODUCED, results_dir() / "runs")
     folders = [path.parent for root in roots for path in sorted(root.glob(f"*/{CONFIG_FILE}"))]
-    found = {folder.name: folder for folder in reversed(folders) if longest and _is_of(longest, folder)}
-    return {name: _loss(found[name]) for name in sorted(found)}
+    found = {seed: folder for folder in reversed(folders) if longest and (seed := _seed(longest, folder)) is not None}
+    return {found[seed].name: _loss(found[seed]) for seed in sorted(found)}
 
 
-def _is_of(training: Training, folder: Path) -> bool:
-    record = read_json(folder / CONFIG_FILE, f"Delete {folder} to train again.").get("training", {})
-    made_by = (record.get("trainer"), record.get("backbone"))
-    return made_by == (training.trainer, training.backbone) and not training_differences(training, record)
+def _seed(training: Training, folder: Path) -> int | None:
+    """The seed of a folder's training; None where it is another training than asked."""
+    path, fix = folder / CONFIG_FILE, f"Delete {folder} to train again."
+    with readable(path, fix):
+        record = read_json(path, fix).get("training", {})
+        made_by = (record.get("trainer"), record.get("backbone"))
+        if made_by != (training.trainer, training.backbone) or training_differences(training, record):
+            return None
+        return int(record.get("seed", 0))
 
 
 def _loss(folder: Path) -> Loss:
-    path = folder / CURVE
-    text = path.read_text(encoding="utf-8") if path.is_file() else curve_of(list(log.read(folder / log.LOG_FILE)))
-    with readable(path):
+    kept = (folder / CURVE).is_file()
+    path = folder / (CURVE if kept else log.LOG_FILE)
+    with readable(path, AGAIN if kept else f"Delete {folder} to train again."):
+        text = path.read_text(encoding="utf-8") if kept else curve_of(list(log.read(path)))
         return tuple((int(row["step"]), float(row["loss"])) for row in csv.DictReader(io.StringIO(text)))

@@ -202,8 +202,7 @@ def _cell_lines(row: MeasuredRow, column: Column) -> list[str]:
     cell, places = row.cells.get(column.key), column.decimals
     if cell is None:
         return [NOTHING]
-    joint = "~" if cell.interval == "range" else "–"
-    return [f"{cell.value:.{places}f}", f"{cell.low:.{places}f}{joint}{cell.high:.{places}f}"]
+    return [f"{cell.value:.{places}f}", f"{cell.low:.{places}f}–{cell.high:.{places}f}"]
 
 
 def _row_name(row: MeasuredRow) -> list[str]:

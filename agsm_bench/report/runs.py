@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import hypot, sqrt
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any, Literal
 
 from agsm_bench.errors import MissingError
+from agsm_bench.hypotheses import student
+from agsm_bench.identity import canonical_json
 from agsm_bench.report.files import checked, readable, results_dir
 from agsm_bench.report.recipes import Recipe, Training, pairs_differences, sampling_differences, training_differences
 
@@ -29,7 +33,7 @@ class Cell:
     """Number of images of one run."""
     clusters: int
     runs: int = 1
-    interval: Literal["bootstrap95", "range"] = "bootstrap95"
+    interval: Literal["bootstrap95", "seeds95"] = "bootstrap95"
 
 
 @dataclass(frozen=True)
@@ -77,10 +81,11 @@ def find_runs(extra: Sequence[Path] = ()) -> list[Run]:
             raise MissingError(f"{folder} has no summary.json.", "Name a folder that agsm-bench eval wrote.")
     roots = (Path("runs"), REPRODUCED, results_dir() / "runs")
     found = [path.parent for root in roots for path in sorted(root.glob("*/summary.json"))]
-    runs: dict[tuple[str, bool], Run] = {}
+    runs: dict[tuple[str, str | None, str, bool], Run] = {}
     for run in map(read_run, [*extra, *found]):
-        # a limited run must not hide the complete one of the same identity
-        runs.setdefault((run.identity, bool(run.trouble)), run)
+        # a limited run must not hide the complete one of the same identity, nor a trainer another one whose tokens
+        # came out the same (positive pairs alone, and AGSM with gamma- = 0)
+        runs.setdefault((run.identity, run.trainer, canonical_json(run.tokens), bool(run.trouble)), run)
     return list(runs.values())
 
 
@@ -156,12 +161,20 @@ def _tuned_otherwise(training: Training, run: Run) -> list[str]:
 
 
 def combine(cells: Sequence[Cell]) -> Cell:
-    """One cell of several runs: their mean with their range; a single run keeps its own interval."""
+    """One cell of several runs of other training seeds: their mean with a 95% interval; a single run keeps its own.
+
+    The runs share prompts and noise, so what these contribute does not average out: the mean of the runs' own
+    half-widths stays. The seeds contribute Student's interval of their mean. The two are independent.
+    """
     if len(cells) == 1:
         return cells[0]
     values = [cell.value for cell in cells]
+    value, count = fmean(values), len(values)
+    of_seeds = student(count - 1) * stdev(values) / sqrt(count)
+    low = value - hypot(fmean(cell.value - cell.low for cell in cells), of_seeds)
+    high = value + hypot(fmean(cell.high - cell.value for cell in cells), of_seeds)
     n, clusters = min(c.n for c in cells), min(c.clusters for c in cells)
-    return Cell(sum(values) / len(values), min(values), max(values), n, clusters, len(values), "range")
+    return Cell(value, low, high, n, clusters, count, "seeds95")
 
 
 def _incomplete(data: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ with a `summary.json` (`runs`).
 A row is filled by the runs of its backbone and trainer whose every option is the row's, or the default where
 the row says nothing; only seeds are free, and each counts once. A row of a variant of the backbone asks the same
 of the variant's training, and all variants of a backbone are to have seen the same preference pairs. Runs that
-fill a row together: the value is their mean, the interval their minimum and maximum (the spread between seeds). A
+fill a row together: the value is their mean, with a 95% interval over prompts and seeds (`runs.combine`). A
 single run shows its own 95% bootstrap interval. Limited or incomplete runs never enter.
 """
 

@@ -65,7 +65,9 @@ def scan(out: Path, quick: bool) -> Found:
     own = _holding("summary.json", [out])
     roots = [out] if quick else [out, Path("runs"), REPRODUCED, results_dir() / "runs"]
     tokens = [Trained(folder, read_header(folder).training) for folder in _holding(TOKENS_FILE, roots)]
-    variants = [Trained(folder, describe_variant(folder).describe()) for folder in _holding(VARIANT_FILE, roots)]
+    # of a variant that ships there is the description, without weights
+    tuned = [folder for folder in _holding(VARIANT_FILE, roots) if any(folder.rglob("*.safetensors"))]
+    variants = [Trained(folder, describe_variant(folder).describe()) for folder in tuned]
     pairs = [list_preferences(folder) for folder in _holding(PREFERENCES_FILE, roots)]
     return Found([read_run(folder) for folder in own] if quick else find_runs(own), [*tokens, *variants], pairs)
 
@@ -103,8 +105,9 @@ def _of_pairs(found: Found, variant: Training, used: str | None) -> Found:
 
 
 def _holding(name: str, roots: Iterable[Path]) -> list[Path]:
-    """The folders below some roots that hold a file, each once."""
-    return list(dict.fromkeys(path.parent for root in roots for path in sorted(root.glob(f"*/{name}"))))
+    """The folders below some roots that hold a file, each once; what a training kept on its way comes last."""
+    ways = (f"*/{name}", f"*/steps/*/{name}")
+    return list(dict.fromkeys(path.parent for root in roots for way in ways for path in sorted(root.glob(way))))
 
 
 def _made_by(training: Training, seed: int, record: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from typing import Literal
 from agsm_bench import plugins
 from agsm_bench.contracts import Backbone, Benchmark
 from agsm_bench.report.commands import eval_arguments, eval_name, pairs_arguments, train_arguments
-from agsm_bench.report.recipes import Recipe, Training, sampling_settings
+from agsm_bench.report.recipes import Recipe, Training, sampling_settings, training_settings
 from agsm_bench.reproduce.estimates import Estimate, of_images, of_pairs, of_training
 from agsm_bench.reproduce.found import Found, of_one_set_of_pairs
 from agsm_bench.training.config import kept_folder
@@ -43,12 +43,14 @@ class Made:
     name: str
     """What folders of its evaluations are called after."""
     place: Path
-    """Where it is: in the job's folder, or in another one that was there already."""
+    """Where it is, or will be."""
+    found: bool = False
+    """Whether it is there."""
 
     @property
     def needs(self) -> tuple[Path, ...]:
         """What to wait for before the result is used."""
-        return (self.job.folder,) if self.place.is_relative_to(self.job.folder) else ()
+        return () if self.found else (self.job.folder,)
 
 
 def plan(rows: Sequence[tuple[str, Recipe]], seeds: int, out: Path, found: Found) -> list[Job]:
@@ -97,7 +99,7 @@ def _pairs(variant: Training, out: Path, found: Found) -> Made:
     folder, place = out / variant.pairs_name, found.preferences(variant)
     arguments = pairs_arguments(variant, folder)
     job = Job("pairs", folder, arguments, (), of_pairs(variant), place is not None)
-    return Made(job, folder.name, place or folder)
+    return Made(job, folder.name, place or folder, place is not None)
 
 
 def _training(training: Training, seed: int, out: Path, found: Found, pairs: Made | None = None) -> Made:
@@ -105,7 +107,7 @@ def _training(training: Training, seed: int, out: Path, found: Found, pairs: Mad
     arguments = train_arguments(training, folder, seed, pairs.place if pairs else None)
     needs = pairs.needs if pairs else ()
     job = Job("train", folder, arguments, needs, of_training(training), place is not None)
-    return Made(job, folder.name, place or folder)
+    return Made(job, folder.name, place or folder, place is not None)
 
 
 class Lengths:
@@ -118,16 +120,21 @@ class Lengths:
                 self._steps.setdefault(_without_steps(training), set()).add(steps)
 
     def one_of(self, training: Training, seed: int, out: Path, found: Found) -> Made | None:
-        """The longest of its like, and where that keeps the tokens of this one; None for one without like."""
-        steps = self._steps.get(_without_steps(training), set())
-        asked = dict(training.options).get("steps")
-        if len(steps) < 2 or asked is None:
+        """The longest of its like, and where that keeps the tokens of this one; None for one of the usual length.
+
+        What is kept does not hang on which lengths are asked for today: another call may ask for more of them.
+        """
+        plain = _without_steps(training)
+        asked, usual = dict(training.options).get("steps"), int(training_settings(plain)["steps"])
+        if asked is None or asked <= usual:
             return None
+        steps = self._steps[plain]
         longest = replace(training, options=tuple(sorted((dict(training.options) | {"steps": max(steps)}).items())))
         folder, place = out / f"{longest.name}-{seed}", found.result(training, seed)
-        arguments = (*train_arguments(longest, folder, seed), "--keep-every", str(gcd(*steps)))
+        arguments = (*train_arguments(longest, folder, seed), "--keep-every", str(gcd(usual, *steps)))
         job = Job("train", folder, arguments, (), of_training(longest), place is not None)
-        return Made(job, f"{training.name}-{seed}", place or kept_folder(folder, asked))
+        name, there = f"{training.name}-{seed}", place or kept_folder(folder, asked)
+        return Made(job, name, there, place is not None)
 
 
 def _without_steps(training: Training) -> Training:
