@@ -155,8 +155,8 @@ def _section_notes(section: JoinedSection, joined: JoinedTable) -> list[str]:
         notes.append(f"{backbone} {place}.")
     if any(row.cells for row in measured.rows):
         notes.append(
-            "low–high: the 95% bootstrap interval, where one run fills the row; low~high: the minimum and "
-            "maximum over the runs, where several do and the value is their mean. n: images of a run."
+            "low–high: the 95% interval: of one run by bootstrap over prompts; of several, whose mean is shown, over "
+            "prompts and training seeds (Student's). n: images of a run."
         )
     used = [run for row in measured.rows for run in row.runs]
     notes += [f"{run.folder.name}: {run.unscored} images unscored." for run in used if run.unscored]
@@ -271,7 +271,7 @@ def _rich_measured(measured: Measured, width: int, stamp: str) -> Iterator[Table
         table.add_column("Runs", no_wrap=True)
         for column in columns:
             arrow = ARROWS[column.direction].strip()
-            table.add_column(f"{column.label}\n{arrow} {measured.domain}", justify="right", min_width=11)
+            table.add_column(f"{column.label}\n{arrow} {measured.domain}", justify="right", min_width=_width(column))
         for backbone, rows in _by_backbone(measured):
             table.add_row(backbone, style="bold")
             for row in rows:
@@ -286,13 +286,18 @@ def _fitting(columns: Sequence[Column], width: int) -> list[list[Column]]:
     """The columns in order, in groups no wider than `width`."""
     groups, left = [list[Column]()], width
     for column in columns:
-        needed = 2 + max(11, *map(len, column.label.split()))
+        needed = 2 + max(_width(column), *map(len, column.label.split()))
         if needed > left and groups[-1]:
             groups.append([])
             left = width
         groups[-1].append(column)
         left -= needed
     return groups
+
+
+def _width(column: Column) -> int:
+    """Of an interval below ten."""
+    return 2 * (2 + column.decimals) + 1
 
 
 def _rich_table(title: str) -> Table:
