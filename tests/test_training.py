@@ -241,6 +241,12 @@ def test_keeping_tokens_may_begin_later(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "steps").iterdir()] == ["000002"]
 
 
+def test_tokens_that_can_no_longer_be_kept_are_named(tmp_path: Path) -> None:
+    run(tmp_path, steps=3)
+    with pytest.raises(UserError, match=r"gone on to step 3 without keeping the tokens of step 2"):
+        run(tmp_path, steps=4, keep_every=2)
+
+
 def test_more_steps_go_on(tmp_path: Path) -> None:
     run(tmp_path, steps=1)
     run(tmp_path, steps=2)

@@ -1,20 +1,20 @@
 """The difference that training made, over several seeds: `python -m agsm_bench.report.paired_seeds BASE RUN [RUN ...]`.
 
-The runs, equal but for their training seeds, are averaged image by image before they are paired with the base, so
-the interval (over prompts) is of the mean over these seeds.
+The runs are equal but for their training seeds. Intervals are over prompts and, with several runs, over seeds
+(`agsm_bench.hypotheses`). Runs without their images will do.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from agsm_bench import plugins
+from agsm_bench.hypotheses import Effect, effect
+from agsm_bench.manifest import load_manifest
 from agsm_bench.records import split_id
-from agsm_bench.stats import Interval, paired_difference
-from agsm_bench.store import Run
-from agsm_bench.types import Prompt
+from agsm_bench.report.evidence import sample_values
 
 LINES = (
     ("geneval/correct", "mean"),
@@ -26,29 +26,23 @@ LINES = (
 """Metric, and the tag it is of; `mean`: of the tags' means; empty: of all images."""
 
 
-def difference(base: Path, runs: Sequence[Path], metric: str, tag: str) -> Interval:
+def difference(base: Path, runs: Sequence[Path], metric: str, tag: str) -> Effect:
     """Runs minus base, on the images that all have judged.
 
     Raises:
         MissingError: a folder is no run, or damaged.
     """
-    first = Run.open(base)
-    spec = first.manifest.spec
-    prompts = {p.id: p for p in plugins.load("benchmarks", spec.benchmark).prompts(spec.domain)}
-    columns = [_values(run, metric) for run in (first, *map(Run.open, runs))]
-    ids = [i for i in sorted(set.intersection(*map(set, columns))) if tag in ("", "mean", _prompt(i, prompts).tag)]
+    spec = load_manifest(base).spec
+    tags = {p.id: p.tag for p in plugins.load("benchmarks", spec.benchmark).prompts(spec.domain)}
+    columns = [_values(folder, metric) for folder in (base, *runs)]
+    ids = [i for i in sorted(set.intersection(*map(set, columns))) if tag in ("", "mean", tags[split_id(i)[0]])]
     clusters = [split_id(i)[0] for i in ids]
-    groups = [_prompt(i, prompts).tag if tag == "mean" else "" for i in ids]
-    trained = [sum(column[i] for column in columns[1:]) / len(runs) for i in ids]
-    return paired_difference(trained, [columns[0][i] for i in ids], clusters, groups)
+    groups = [tags[cluster] if tag == "mean" else "" for cluster in clusters]
+    return effect([[column[i] - columns[0][i] for i in ids] for column in columns[1:]], clusters, groups)
 
 
-def _prompt(sample_id: str, prompts: Mapping[str, Prompt]) -> Prompt:
-    return prompts[split_id(sample_id)[0]]
-
-
-def _values(run: Run, metric: str) -> dict[str, float]:
-    found = {key: row[metric].value for key, row in run.scores().items() if metric in row}
+def _values(folder: Path, metric: str) -> dict[str, float]:
+    found = {key: row.get(metric) for key, row in sample_values(folder).items()}
     return {key: value for key, value in found.items() if value is not None}
 
 
@@ -60,7 +54,7 @@ def main() -> None:
     given = parser.parse_args()
     for metric, tag in LINES:
         found = difference(given.base, given.runs, metric, tag)
-        points = [100 * value for value in (found.value, found.low, found.high)]
+        points = [100 * value for value in (found.value, *found.interval())]
         print(f"{metric:<16} {tag or 'all images':<10} {points[0]:+.1f} ({points[1]:+.1f} to {points[2]:+.1f})")
 
 

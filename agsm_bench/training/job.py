@@ -90,6 +90,10 @@ class Task(Protocol):
         """Writes the result into the run's folder; called inside `active`."""
         ...
 
+    def resumed(self, step: int) -> None:
+        """Called before the first step; raises UserError where what the options ask for is no longer to be had."""
+        ...
+
     def keep(self, step: int) -> None:
         """Called after every step: keeps what a run of that length would save, if the options ask for it."""
         ...

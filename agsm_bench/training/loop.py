@@ -40,6 +40,7 @@ class Training:
     def run(self, progress: Callable[[int, dict[str, float]], None]) -> Path:
         """Trains up to the last step, logging and saving on the way; `progress` hears of every step."""
         path, steps = self.task.job.out / log.LOG_FILE, int(positive(self.options.steps))
+        self.task.resumed(self.step)
         log.rewind(path, self.step)
         with self.task.active():
             while self.step < steps:

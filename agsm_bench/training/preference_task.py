@@ -89,6 +89,9 @@ class PreferenceTask:
         write_variant(self.job.out, self.job.backbone, self.job.options.tune, self.job.describe())
         return self.job.out
 
+    def resumed(self, step: int) -> None:
+        """Nothing can be lost."""
+
     def keep(self, step: int) -> None:
         """Nothing: a variant is as large as its backbone."""
 

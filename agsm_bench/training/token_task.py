@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from agsm_bench.contracts import PairInfo
 from agsm_bench.diffusion.denoiser import Denoiser
+from agsm_bench.errors import UserError
 from agsm_bench.seeds import generator_for, seed_of
 from agsm_bench.tokens.checkpoint import save_tokens
 from agsm_bench.tokens.soft_tokens import SoftTokens
@@ -90,6 +91,15 @@ class TokenTask:
 
     def save(self) -> Path:
         return save_tokens(self.student, self.job.out, self.job.describe())
+
+    def resumed(self, step: int) -> None:
+        every = self.job.options.keep_every
+        passed = range(every, step + 1, every) if every else ()
+        if lost := [s for s in passed if not kept_folder(self.job.out, s).is_dir()]:
+            raise UserError(
+                f"{self.job.out} has gone on to step {step} without keeping the tokens of step {lost[0]}.",
+                "Delete it to train again, or leave --keep-every out.",
+            )
 
     def keep(self, step: int) -> None:
         """In a folder of its own, described as a run of `step` steps: neither data nor rates depend on the total."""
