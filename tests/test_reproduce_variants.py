@@ -22,6 +22,7 @@ from agsm_bench.reproduce.found import Found, Trained, scan
 from agsm_bench.reproduce.plan import Job, plan
 from agsm_bench.reproduce.wanted import by_tables
 from agsm_bench.training.preferences import list_preferences
+from agsm_bench.variant import LORA_FILE
 
 OUT = Path("out")
 TUNED = Recipe("geneval", "shapes-unet", None, variant=DPO)
@@ -138,16 +139,22 @@ def test_what_lacks_is_made_on_the_pairs_of_what_is_there() -> None:
 
 
 def test_a_scan_finds_variants_and_pairs(cli: Cli) -> None:
+    def shown() -> dict[str, list[str]]:
+        code, out, err = cli("reproduce", "--table", 3, "--seeds", 1, "--dry-run")
+        assert (code, err) == (0, "")
+        return {line.split()[0]: line.split()[1:] for line in out.splitlines()}
+
     pairs = list_preferences(write_pairs(Path("runs/mine")))
-    write_variant(Path("runs/reproduce/somewhere"), preferences=pairs.hash)
-    code, out, err = cli("reproduce", "--table", 3, "--seeds", 1, "--dry-run")
-    assert (code, err) == (0, "")
-    lines = {line.split()[0]: line.split()[1:] for line in out.splitlines()}
+    variant = write_variant(Path("runs/reproduce/somewhere"), preferences=pairs.hash)
+    lines = shown()
     assert lines["preferences-shapes-unet"] == ["complete", "3"]
     assert lines["diffusion_dpo-shapes-unet-0"] == ["complete", "3"]
-    assert lines["dspo-shapes-unet-0"] == ["4.3", "2.3", "3"]
+    assert lines["dspo-shapes-unet-0"] == ["2.7", "2.1", "3"]
     assert lines["preferences-shapes-mmdit"] == ["10.8", "4.5", "3"]
-    assert "15 of 17 runs to do" in out
+    assert lines["15"][:4] == ["of", "17", "runs", "to"]
+    # what ships of a variant is its description alone: it must be trained again
+    (variant / LORA_FILE).unlink()
+    assert shown()["diffusion_dpo-shapes-unet-0"] == ["2.7", "2.1", "3"]
 
 
 def test_a_broken_making_of_pairs_goes_on() -> None:

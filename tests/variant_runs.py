@@ -10,7 +10,7 @@ from report_runs import summary
 
 from agsm_bench import plugins
 from agsm_bench.report.recipes import Training, pairs_settings, training_settings
-from agsm_bench.variant import combined_hash, weights_hash
+from agsm_bench.variant import LORA_FILE, combined_hash, weights_hash
 
 DPO = Training("diffusion_dpo", "shapes-unet")
 BASE = weights_hash(plugins.load("backbones", "shapes-unet"))
@@ -32,12 +32,13 @@ def tuned(value: float, tokens: str | None = None, seed: int = 0, **changes: Any
 
 
 def write_variant(folder: Path, seed: int = 0, **changes: Any) -> Path:
-    """A variant's folder, without its weights."""
+    """A variant's folder; its weights are an empty file."""
     training = record(seed, **changes)
     top = {key: training.pop(key) for key in ("kind", "base", "hash")}
     folder.mkdir(parents=True)
     head = {"format": "agsm-bench backbone variant", "schema": 1, "backbone": training["backbone"]}
     (folder / "variant.json").write_text(json.dumps({**head, **top, "training": training}))
+    (folder / LORA_FILE).touch()
     return folder
 
 
