@@ -65,9 +65,9 @@ def scan(out: Path, quick: bool) -> Found:
     own = _holding("summary.json", [out])
     roots = [out] if quick else [out, Path("runs"), REPRODUCED, results_dir() / "runs"]
     tokens = [Trained(folder, read_header(folder).training) for folder in _holding(TOKENS_FILE, roots)]
-    # of a variant that ships there is the description, without weights
-    tuned = [folder for folder in _holding(VARIANT_FILE, roots) if any(folder.rglob("*.safetensors"))]
-    variants = [Trained(folder, describe_variant(folder).describe()) for folder in tuned]
+    variants = [Trained(folder, describe_variant(folder).describe()) for folder in _holding(VARIANT_FILE, roots)]
+    # what ships of a variant is its description, without weights
+    variants = [each for each in variants if any(each.folder.rglob("*.safetensors"))]
     pairs = [list_preferences(folder) for folder in _holding(PREFERENCES_FILE, roots)]
     return Found([read_run(folder) for folder in own] if quick else find_runs(own), [*tokens, *variants], pairs)
 
