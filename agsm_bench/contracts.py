@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from agsm_bench.stats import Interval
     from agsm_bench.store import Run
     from agsm_bench.tokens.header import TokensConfig
+    from agsm_bench.tokens.soft_tokens import SoftTokens
 
 
 def option(default: Any, help: str, **limits: float) -> Any:
@@ -163,6 +164,18 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
+class ModelMeasure:
+    """What a metric needs of the model itself: measured by `eval` while the weights are there, kept in the run."""
+
+    is_there: Callable[[Path], bool]
+    """Whether a run's folder has it."""
+    write: Callable[[Run, Denoiser, SoftTokens | None, TrainingData, Progress], None]
+    """(run open for writing, the backbone, its tokens or None, held-out pairs, progress): writes it."""
+    adopt: Callable[[Run, Sequence[Path]], None]
+    """(run, its shards' folders): takes it over from those that have it; raises UserError where they differ."""
+
+
+@dataclass(frozen=True)
 class Metric:
     """METRIC of a file in `agsm_bench/metrics/`: what is measured of a run besides the benchmark's own verdicts."""
 
@@ -172,6 +185,7 @@ class Metric:
     """(run open for writing, its samples, progress) -> means or distances with intervals, by name in summary.json.
 
     Scores of single images are stored in the run. Nothing where the run lacks what the metric needs."""
+    model: ModelMeasure | None = None
 
 
 def check_options(options: Any) -> None:

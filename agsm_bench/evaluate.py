@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from agsm_bench import plugins
 from agsm_bench.contracts import Backbone, Benchmark, Progress, check_options, option
 from agsm_bench.errors import UserError
-from agsm_bench.metrics import denoising
 from agsm_bench.provenance import provenance
 from agsm_bench.shards import in_shard
 from agsm_bench.store import Run
@@ -138,18 +137,20 @@ def _run_model(
     samples: Sequence[Sample],
     progress: Progress,
 ) -> None:
-    """All that needs the weights: the missing images, and the held-out errors where they are not there."""
+    """All that needs the weights: the missing images, and what metrics measure of the model itself."""
+    from agsm_bench.score import metrics_of
+
     missing = list(run.missing(samples))
-    measured = denoising.METRIC.domain != backbone.domain or denoising.is_measured(run.folder)
-    if not missing and measured:
+    measures = [m.model for m in metrics_of(backbone.domain) if m.model and not m.model.is_there(run.folder)]
+    if not missing and not measures:
         return
     from agsm_bench.diffusion.variants import load_denoiser
 
     denoiser, tokens = load_denoiser(backbone, variant), _load_tokens(request, backbone)
     if missing:
         _generate(run, denoiser, tokens, request.options, missing, len(samples), progress)
-    if not measured:
-        denoising.write_errors(run, denoiser, tokens, backbone.training_data(0, True), progress)
+    for measure in measures:
+        measure.write(run, denoiser, tokens, backbone.training_data(0, True), progress)
 
 
 def _generate(

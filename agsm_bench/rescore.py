@@ -11,9 +11,8 @@ from agsm_bench.contracts import Benchmark, Progress
 from agsm_bench.detections import DetectionStore
 from agsm_bench.errors import UserError
 from agsm_bench.evaluate import samples_of, score_run
-from agsm_bench.metrics.denoising import adopt_errors
 from agsm_bench.provenance import provenance
-from agsm_bench.score import detector_of
+from agsm_bench.score import detector_of, metrics_of
 from agsm_bench.shards import merge
 from agsm_bench.store import Run
 
@@ -32,7 +31,9 @@ def rescore(runs: Sequence[Path], out: Path | None, progress: Progress) -> tuple
         if out is not None:
             version = detector_of(spec.domain).version
             DetectionStore(run.folder, version).copy_from([DetectionStore(shard, version) for shard in runs])
-            adopt_errors(run, runs)
+            for metric in metrics_of(spec.domain):
+                if metric.model:
+                    metric.model.adopt(run, runs)
         benchmark: Benchmark = plugins.load("benchmarks", spec.benchmark)
         samples = samples_of(benchmark.prompts(spec.domain), spec.images_per_prompt)
         return run.folder, score_run(run, benchmark, samples, progress)

@@ -79,12 +79,16 @@ def _scores(
 
 def measured(run: Run, samples: Sequence[Sample], progress: Progress) -> dict[str, Interval]:
     """What the metrics of the run's domain (`agsm_bench/metrics/`) give besides the benchmark's verdicts."""
-    metrics: list[Metric] = [plugins.load("metrics", name) for name in plugins.names("metrics")]
     found: dict[str, Interval] = {}
-    for metric in metrics:
-        if metric.domain == run.manifest.spec.domain:
-            found |= metric.measure(run, samples, progress)
+    for metric in metrics_of(run.manifest.spec.domain):
+        found |= metric.measure(run, samples, progress)
     return found
+
+
+def metrics_of(domain: Domain) -> list[Metric]:
+    """What `agsm_bench/metrics/` has for runs of a domain."""
+    metrics: list[Metric] = [plugins.load("metrics", name) for name in plugins.names("metrics")]
+    return [metric for metric in metrics if metric.domain == domain]
 
 
 def summarise(

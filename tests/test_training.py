@@ -77,6 +77,12 @@ def test_log_and_header(tmp_path: Path, denoisers: dict[str, Denoiser]) -> None:
     assert (header.training["trainer"], header.training["seed"], header.training["steps"]) == ("agsm", 3, 4)
 
 
+def test_a_diverging_training_says_what_to_lower(tmp_path: Path, denoisers: dict[str, Denoiser]) -> None:
+    with pytest.raises(UserError, match=r"The loss became (nan|inf) at step 2") as caught:
+        train(job(tmp_path, learning_rate=1e30, min_learning_rate=1e30), denoisers["shapes-mmdit"], silent)
+    assert "--learning-rate" in caught.value.fix
+
+
 def test_seeds_differ_and_repeat(tmp_path: Path, denoisers: dict[str, Denoiser]) -> None:
     paths = [
         train(job(tmp_path / name, seed=seed, steps=1), denoisers["shapes-mmdit"], silent)

@@ -7,14 +7,14 @@ same on the first groups of the set. `eval` writes the errors to `denoising.json
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agsm_bench.contracts import Metric, Progress, TrainingData
+from agsm_bench.contracts import Metric, ModelMeasure, Progress, TrainingData
 from agsm_bench.errors import UserError
 from agsm_bench.jsonl import Journal
 from agsm_bench.stats import Floats, Interval, bootstrap_statistic
@@ -71,7 +71,7 @@ def errors_of(denoiser: Denoiser, tokens: SoftTokens | None, data: TrainingData,
     return errors
 
 
-def adopt_errors(run: Run, shards: Iterable[Path]) -> None:
+def adopt_errors(run: Run, shards: Sequence[Path]) -> None:
     """Takes the file over from the shards of the run that have it.
 
     Raises:
@@ -137,4 +137,4 @@ def _parse(line: Mapping[str, Any]) -> tuple[tuple[int, int], Floats]:
     return (line["group"], line["timestep"]), np.array(line["errors"], dtype=np.float64)
 
 
-METRIC = Metric(domain="shapes", measure=measure)
+METRIC = Metric(domain="shapes", measure=measure, model=ModelMeasure(is_measured, write_errors, adopt_errors))

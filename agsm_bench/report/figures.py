@@ -101,11 +101,12 @@ def draw(figure: Figure, measured: Sequence[Measured], path: Path) -> None:
 
     from agsm_bench.report.curves import LIGHT
 
+    # lines beyond the second would need looks of their own
     looks = [(LIGHT["first"], "o-"), (LIGHT["second"], "s--")]
     with matplotlib.rc_context({"svg.hashsalt": "agsm-bench", "font.size": 10}):
         canvas = Canvas(figsize=(9.6, 3.6), layout="constrained")
         left, right = canvas.subplots(1, 2)
-        for each, (color, form) in zip(measured, looks, strict=False):
+        for each, (color, form) in zip(measured, looks[: len(measured)], strict=True):
             steps = [step for step, _ in each.cells]
             values = [100 * cell.value for _, cell in each.cells]
             left.plot(steps, values, form, color=color, label=each.line.label)

@@ -221,7 +221,9 @@ def encode_corpus(corpus: Corpus, work: Path) -> Tensor:
         with torch.no_grad():
             parts = torch.from_numpy(corpus.images).split(256)
             latents = torch.cat([vae.encode(_pixels(part)).latent_dist.mean for part in parts])
-        np.save(path, latents.numpy())
+        partial = path.with_suffix(".partial.npy")
+        np.save(partial, latents.numpy())
+        partial.replace(path)
     return torch.from_numpy(np.load(path))
 
 

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 
 from agsm_bench.contracts import Trainer
 from agsm_bench.diffusion.denoiser import Denoiser
+from agsm_bench.errors import UserError
 from agsm_bench.training import log
 from agsm_bench.training.config import LoopOptions
 from agsm_bench.training.job import PreferenceJob, Task, TokenJob, positive
@@ -66,7 +67,10 @@ class Training:
         if self.step % positive(self.options.validate_every) == 0 or self.step == self.options.steps:
             record |= {f"val_{k}": v for k, v in self.task.validate().items()}
         if not math.isfinite(record["loss"]):
-            raise FloatingPointError(f"the loss became {record['loss']} at step {self.step}")
+            raise UserError(
+                f"The loss became {record['loss']} at step {self.step}.",
+                f"Lower --learning-rate or the guidance scales, and delete {self.task.job.out} or use another --out.",
+            )
         return record
 
 
