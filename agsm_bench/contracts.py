@@ -97,6 +97,8 @@ class TrainingDefaults:
     learning_rate: float = 1e-3
     ema_decay: float = 0.9999
     validate_every: int = 1000
+    preference_learning_rate: float = 1e-4
+    """Of the trainers that fine-tune the backbone."""
     beta: float = 2000.0
     """Diffusion-DPO's beta (released: SD1.5 2000, SDXL 5000)."""
 

@@ -107,6 +107,7 @@ def refused(result: tuple[int, str, str], code: int, *words: str) -> None:
         (["train", "agsm", "--backbone", "shapes-unit"], ["Did you mean 'shapes-unet'"]),
         (["train", "agsm", "--steps", "-1"], ["--steps", "at least 1"]),
         (["train", "agsm", "--batch", "0"], ["--batch"]),
+        (["train", "agsm", "--batch", "100000000"], ["--batch", "256"]),
         (["train", "agsm", "--learning-rate", "nan"], ["--learning-rate"]),
         (["train", "agsm", "--gamma-negative", "-0.1"], ["--gamma-negative"]),
         (["train", "agsm", "--apply", "down,middle"], ["middle", "down,mid"]),

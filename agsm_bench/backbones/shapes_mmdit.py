@@ -31,7 +31,15 @@ BACKBONE = Backbone(
     tokens=TokensConfig(backbone=NAME, placement="mmdit", dim=128, layers=3),
     sampling=Sampling(size=24, steps=12, guidance_scale=2.0),
     training=TrainingDefaults(
-        steps=600, gamma_negative=0.1, denoising_weight=0.0, learning_rate=3e-3, ema_decay=0.99, validate_every=60
+        steps=600,
+        gamma_negative=0.1,
+        denoising_weight=0.0,
+        learning_rate=3e-3,
+        ema_decay=0.99,
+        validate_every=60,
+        preference_learning_rate=3e-4,
+        # a velocity's errors are ten times those of a noise
+        beta=200.0,
     ),
     token_init="normal",
     weights=partial(weights_folder, NAME),

@@ -31,7 +31,13 @@ BACKBONE = Backbone(
     tokens=TokensConfig(backbone=NAME, placement="unet", dim=128),
     sampling=Sampling(size=24, steps=16, guidance_scale=2.0),
     training=TrainingDefaults(
-        steps=600, gamma_negative=1.0, denoising_weight=10.0, learning_rate=3e-3, ema_decay=0.99, validate_every=60
+        steps=600,
+        gamma_negative=1.0,
+        denoising_weight=10.0,
+        learning_rate=3e-3,
+        ema_decay=0.99,
+        validate_every=60,
+        preference_learning_rate=3e-4,
     ),
     token_init="empty",
     weights=partial(weights_folder, NAME),

@@ -21,7 +21,9 @@ class LoopOptions:
     """Options of the loop, whatever it trains; None means the backbone's default."""
 
     steps: int | None = option(None, "Optimiser steps. (default: the backbone's)", min=1)
-    batch: int = option(4, "Images a step; all batch x batch pairs are used (paper: 4, i.e. '16 (1:3)').", min=1)
+    batch: int = option(
+        4, "Images a step; all batch x batch pairs are used (paper: 4, i.e. '16 (1:3)').", min=1, max=256
+    )
     learning_rate: float | None = option(None, "Peak learning rate. (default: the backbone's)", min=0)
     min_learning_rate: float = option(1e-5, "Floor of the cosine schedule.", min=0)
     restart_every: int = option(10, "Validation intervals between warm restarts of the cosine schedule.", min=1)
@@ -64,7 +66,6 @@ class PreferenceOptions(LoopOptions):
     """Options of the trainers that fine-tune the backbone on preferences."""
 
     batch: int = option(8, "Preference pairs a step.", min=1)
-    learning_rate: float | None = option(1e-4, "Peak learning rate.", min=0)
     min_learning_rate: float = option(1e-6, "Floor of the cosine schedule.", min=0)
     tune: Literal["lora", "full"] = option("lora", "Train low-rank adapters of the attention, or all weights.")
     rank: int = option(16, "LoRA: rank of the adapters; their scale is 1.", min=1)
@@ -88,6 +89,8 @@ def resolve(options: T, backbone: Backbone) -> T:
         "apply": ",".join(name for name, on in zip(BLOCKS, backbone.tokens.apply, strict=True) if on),
         "init": backbone.token_init,
     }
+    if isinstance(options, PreferenceOptions):
+        defaults["learning_rate"] = backbone.training.preference_learning_rate
     return fill(options, defaults)
 
 
