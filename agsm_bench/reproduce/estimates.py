@@ -16,7 +16,7 @@ IMAGE = 0.117
 """Seconds of an image, generated and scored."""
 MEASURES = 30.0
 """Seconds of an evaluation for what is measured besides: held-out errors, shapes-clip, Frechet distance, intervals."""
-CAPTIONS = 3
+CAPTIONS = 2
 """Captions that it takes to find one with a right and a wrong image."""
 TRAINING_BYTES = (1_000_000, 600)
 """Of a training: what it saves with its state, and the log of one step."""
