@@ -101,7 +101,7 @@ def draw(figure: Figure, measured: Sequence[Measured], path: Path) -> None:
 
     from agsm_bench.report.curves import LIGHT
 
-    # lines beyond the second would need looks of their own
+    # a third line is an error until it has a look of its own
     looks = [(LIGHT["first"], "o-"), (LIGHT["second"], "s--")]
     with matplotlib.rc_context({"svg.hashsalt": "agsm-bench", "font.size": 10}):
         canvas = Canvas(figsize=(9.6, 3.6), layout="constrained")
