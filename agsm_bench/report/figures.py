@@ -123,6 +123,8 @@ def draw(figure: Figure, measured: Sequence[Measured], path: Path) -> None:
             axes.spines[["top", "right"]].set_visible(False)
             if axes.get_legend_handles_labels()[0]:
                 axes.legend(frameon=False)
+            else:
+                axes.text(0.5, 0.5, "not measured yet", transform=axes.transAxes, ha="center")
         metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(path.suffix[1:])
         canvas.savefig(path, dpi=150, metadata=metadata)
 
