@@ -21,7 +21,7 @@ class TextCondition:
     context: Tensor
     """[rows, text tokens, width]: what the network attends to."""
     pooled: Tensor | None = None
-    """[rows, width], SD3's family only."""
+    """[rows, width], SDXL and SD3 only."""
 
     def rows(self, index: Tensor) -> TextCondition:
         """The condition of some rows, in the order of `index`."""
@@ -56,7 +56,9 @@ class Denoiser(ABC):
 
     @property
     def device(self) -> torch.device:
-        return next(self.network.parameters()).device
+        """Where the network works, also when its weights wait elsewhere (offloading)."""
+        device: torch.device = self.pipe._execution_device
+        return device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -113,6 +115,24 @@ class UNetDenoiser(Denoiser):
 
     def predict(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
         prediction: Tensor = self.network(latents, timestep, text.context).sample
+        return prediction
+
+
+class SDXLDenoiser(UNetDenoiser):
+    """SDXL: two text encoders, and a condition on the picture's size, taken to be whole and uncropped."""
+
+    @torch.no_grad()
+    def encode_text(self, prompts: Sequence[str]) -> TextCondition:
+        context, _, pooled, _ = self.pipe.encode_prompt(list(prompts), None, self.device, 1, False)
+        return TextCondition(context, pooled)
+
+    def predict(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
+        assert text.pooled is not None
+        height, width = (side * self.pipe.vae_scale_factor for side in latents.shape[-2:])
+        # original size, crop from the top left, target size (SDXL paper, Section 2.2)
+        times = latents.new_tensor([height, width, 0, 0, height, width]).expand(len(latents), -1)
+        added = {"text_embeds": text.pooled, "time_ids": times}
+        prediction: Tensor = self.network(latents, timestep, text.context, added_cond_kwargs=added).sample
         return prediction
 
 

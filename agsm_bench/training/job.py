@@ -46,6 +46,7 @@ class Job(Generic[TrainerT, OptionsT]):
             **{name: value for name, value in asdict(self.options).items() if name not in BESIDES},
             "objective": asdict(self.objective_options),
             **({"variant": self.variant.describe()} if self.variant else {}),
+            **({"model": self.backbone.settings()} if self.backbone.settings else {}),
             **({"preferences": pairs.hash, "pairs": pairs.describe()} if pairs else {}),
         }
 
