@@ -35,7 +35,11 @@ class HubModel:
     def fix(self, revision: str | None = None) -> str:
         """What to do when it is missing."""
         size = f" ({self.gigabytes:g} GB)" if self.gigabytes else ""
-        gate = f"Accept the licence at https://huggingface.co/{self.repo} and log in (hf auth login). " if self.gated else ""
+        gate = (
+            f"Accept the licence at https://huggingface.co/{self.repo} and log in (hf auth login). "
+            if self.gated
+            else ""
+        )
         return f"{gate}Get it: {self.command(revision)}{size}, or pass a folder."
 
 
@@ -97,13 +101,22 @@ def model_files(located: Located, subfolder: str = "") -> list[Path]:
     """
     folder = located.path / subfolder
     files = sorted(folder.glob("*.safetensors"))
-    plain = [file for file in files if ".fp16" not in file.suffixes and ".fp16" not in file.name]
+    plain = [file for file in files if not is_fp16_only([file])]
     chosen = plain or files
     if not chosen or not (folder / "config.json").is_file():
         part = f"'{subfolder}' of " if subfolder else ""
         raise MissingError(f"The weights of {part}{located.name} are not at {folder}.", located.fix)
     _check_shards(located, folder, chosen)
     return chosen
+
+
+def read_config(located: Located, component: str) -> dict[str, Any]:
+    """The configuration of a pipeline's component.
+
+    Raises:
+        MissingError: absent or damaged.
+    """
+    return _read(located.path / component / "config.json", located)
 
 
 def is_fp16_only(files: Sequence[Path]) -> bool:

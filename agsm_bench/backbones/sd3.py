@@ -30,7 +30,9 @@ FAMILY = Family(
     network="transformer",
     denoiser=denoiser,
     default=HubModel(
-        "stabilityai/stable-diffusion-3-medium-diffusers", gated=True, include=("*.json", "*.txt", "*/*.safetensors", "*.model")
+        "stabilityai/stable-diffusion-3-medium-diffusers",
+        gated=True,
+        include=("*.json", "*.txt", "*/*.safetensors", "*.model"),
     ),
     has_t5=True,
 )

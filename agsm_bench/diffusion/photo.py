@@ -12,7 +12,7 @@ from agsm_bench.contracts import Backbone, Sampling, TrainingData, TrainingDefau
 from agsm_bench.errors import MissingError, UserError
 from agsm_bench.model_options import VARIANTS, ModelOptions
 from agsm_bench.tokens.header import TokensConfig
-from agsm_bench.weights import HubModel, Located, is_fp16_only, locate, model_files, pipeline_parts
+from agsm_bench.weights import HubModel, Located, is_fp16_only, locate, model_files, pipeline_parts, read_config
 
 if TYPE_CHECKING:
     import torch
@@ -77,20 +77,34 @@ class Sources:
 
 
 def configure(family: Family, base: Backbone, options: ModelOptions) -> Backbone:
-    """A backbone whose weights and loading follow the options; nothing is looked for yet.
+    """A backbone whose weights, loading and tokens' width follow the options.
 
     Raises:
         UserError: an option that the family has no use for.
+        MissingError: a model that the options name is not there.
     """
     if options.unet and family.network != "unet":
         raise UserError(f"--unet is for UNets; {base.name} has a transformer.", "Use --model or --lora.")
     if options.unet in VARIANTS and options.unet not in family.variants:
-        raise UserError(f"There is no {options.unet} of {base.name}.", f"Known: {', '.join(family.variants) or 'none'}.")
+        raise UserError(
+            f"There is no {options.unet} of {base.name}.", f"Known: {', '.join(family.variants) or 'none'}."
+        )
     if options.t5 != "on" and not family.has_t5:
         raise UserError(f"--t5 is for SD3; {base.name} has no T5.", "Leave it out.")
     if options.revision and not options.model:
         raise UserError("--revision says nothing without --model.", f"Add --model {family.default.repo}.")
-    return replace(base, **_bound(family, options))
+    tokens = _fitting(base.tokens, family, sources(family, options)) if options.model else base.tokens
+    return replace(base, tokens=tokens, **_bound(family, options))
+
+
+def _fitting(tokens: TokensConfig, family: Family, found: Sources) -> TokensConfig:
+    """The tokens at the width of the user's network, in no more blocks than it has."""
+    if found.pipeline.path.is_file():
+        return tokens
+    config = read_config(found.pipeline, family.network)
+    if family.network == "unet":
+        return replace(tokens, dim=config["cross_attention_dim"])
+    return replace(tokens, dim=config["caption_projection_dim"], layers=min(tokens.layers, config["num_layers"]))
 
 
 def _bound(family: Family, options: ModelOptions) -> dict[str, Any]:
