@@ -83,6 +83,24 @@ def test_a_diverging_training_says_what_to_lower(tmp_path: Path, denoisers: dict
     assert "--learning-rate" in caught.value.fix
 
 
+@pytest.mark.parametrize("trainer", ["agsm", "softrepa"])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_rows_per_backward_gives_the_gradient_of_the_whole_batch(
+    tmp_path: Path, denoisers: dict[str, Denoiser], trainer: str, backbone: str
+) -> None:
+    """Also with a group that is not full: 16 pairs, 5 at once."""
+    gradients = []
+    for rows in (None, 5):
+        task = TokenTask(job(tmp_path / str(rows), trainer, backbone, rows_per_backward=rows), denoisers[backbone])
+        with task.active():
+            loss, _ = task.loss(0)
+            loss.backward()  # type: ignore[no-untyped-call]
+        gradients.append({name: value.grad for name, value in task.trained.items()})
+    for name, whole in gradients[0].items():
+        assert whole is not None
+        torch.testing.assert_close(gradients[1][name], whole, rtol=1e-4, atol=1e-6 * float(whole.abs().max()))
+
+
 def test_seeds_differ_and_repeat(tmp_path: Path, denoisers: dict[str, Denoiser]) -> None:
     paths = [
         train(job(tmp_path / name, seed=seed, steps=1), denoisers["shapes-mmdit"], silent)

@@ -56,6 +56,9 @@ class TrainingOptions(LoopOptions):
     keep_every: int | None = option(
         None, "Also keep the tokens of every so many steps, in OUT/steps: what a run of that length ends with.", min=1
     )
+    rows_per_backward: int | None = option(
+        None, "Pairs whose activations are held at once, for GPUs with little memory; the gradient is the same.", min=1
+    )
     exclude_false_negatives: bool = option(
         False, "Leave mismatched pairs out whose caption is true of the image all the same (the paper keeps them)."
     )

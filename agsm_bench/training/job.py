@@ -16,8 +16,8 @@ from agsm_bench.variant import Variant
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-BESIDES = ("keep_every",)
-"""Options that change what a run keeps on the way, not what it ends with."""
+BESIDES = ("keep_every", "rows_per_backward")
+"""Options that change what a run keeps on the way or how much memory it takes, not what it ends with."""
 TrainerT = TypeVar("TrainerT", bound=Trainer | PreferenceTrainer)
 OptionsT = TypeVar("OptionsT", bound=LoopOptions)
 
