@@ -34,6 +34,8 @@ class Denoiser(ABC):
     process: NoiseProcess
     component: str
     """The network's name in the pipeline."""
+    autocast: torch.dtype | None = None
+    """Type of the network's matrix products in `predict`; None: that of its weights."""
 
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
@@ -50,9 +52,14 @@ class Denoiser(ABC):
     def encode_text(self, prompts: Sequence[str]) -> TextCondition:
         """The text condition of each prompt."""
 
-    @abstractmethod
     def predict(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
-        """The network's prediction for noised latents [rows, c, h, w] at timesteps [rows]."""
+        """The network's prediction for noised latents [rows, c, h, w] at timesteps [rows], in float32."""
+        with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
+            return self._forward(latents.to(self.dtype), timestep, text).float()
+
+    @abstractmethod
+    def _forward(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
+        """The network's prediction, everything being in its type."""
 
     @property
     def device(self) -> torch.device:
@@ -66,9 +73,9 @@ class Denoiser(ABC):
 
     @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> Tensor:
-        """Pixels [rows, 3, h, w] in [-1, 1] to latents: the posterior's mean."""
+        """Pixels [rows, 3, h, w] in [-1, 1] to latents in float32: the posterior's mean."""
         vae = self.pipe.vae
-        latents = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mean
+        latents = vae.encode(pixels.to(self.device, vae.dtype)).latent_dist.mean.float()
         shift = getattr(vae.config, "shift_factor", None) or 0.0
         return (latents - shift) * vae.config.scaling_factor
 
@@ -113,7 +120,7 @@ class UNetDenoiser(Denoiser):
         context, _ = self.pipe.encode_prompt(list(prompts), self.device, 1, False)
         return TextCondition(context)
 
-    def predict(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
+    def _forward(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
         prediction: Tensor = self.network(latents, timestep, text.context).sample
         return prediction
 
@@ -126,7 +133,7 @@ class SDXLDenoiser(UNetDenoiser):
         context, _, pooled, _ = self.pipe.encode_prompt(list(prompts), None, self.device, 1, False)
         return TextCondition(context, pooled)
 
-    def predict(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
+    def _forward(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
         assert text.pooled is not None
         height, width = (side * self.pipe.vae_scale_factor for side in latents.shape[-2:])
         # original size, crop from the top left, target size (SDXL paper, Section 2.2)
@@ -158,7 +165,7 @@ class MMDiTDenoiser(Denoiser):
         )
         return TextCondition(context, pooled)
 
-    def predict(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
+    def _forward(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
         prediction: Tensor = self.network(latents, text.context, text.pooled, timestep).sample
         return prediction
 

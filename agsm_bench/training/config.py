@@ -33,6 +33,12 @@ class LoopOptions:
         None, "Steps between points of the validation curve. (default: the backbone's)", min=1
     )
     save_every: int = option(250, "Steps between checkpoints.", min=1)
+    mixed_precision: Literal["auto", "no", "fp16", "bf16"] = option(
+        "auto", "Autocast, fp16 with a gradient scaler; auto: fp16 on CUDA as released, else no."
+    )
+    gradient_checkpointing: bool = option(
+        False, "Forget activations inside the network and make them again for the backward: less memory, slower."
+    )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ from agsm_bench.variant import Variant
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-BESIDES = ("keep_every", "rows_per_backward")
+    from agsm_bench.diffusion.denoiser import Denoiser
+
+BESIDES = ("keep_every", "rows_per_backward", "gradient_checkpointing")
 """Options that change what a run keeps on the way or how much memory it takes, not what it ends with."""
 TrainerT = TypeVar("TrainerT", bound=Trainer | PreferenceTrainer)
 OptionsT = TypeVar("OptionsT", bound=LoopOptions)
@@ -57,6 +59,8 @@ PreferenceJob = Job[PreferenceTrainer, PreferenceOptions]
 
 class Task(Protocol):
     """What is trained, and on what loss."""
+
+    denoiser: Denoiser
 
     @property
     def job(self) -> TokenJob | PreferenceJob: ...
