@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from agsm_bench.diffusion.denoiser import Denoiser
+    from agsm_bench.model_options import ModelOptions
     from agsm_bench.stats import Interval
     from agsm_bench.store import Run
     from agsm_bench.tokens.header import TokensConfig
@@ -132,6 +133,12 @@ class Backbone:
     load: Callable[[], Denoiser]
     training_data: Callable[[int, bool], TrainingData]
     """(seed, held out) -> the pairs that tokens are trained on, or the held-out ones for validation."""
+    weight_parts: Callable[[], Mapping[str, Sequence[Path]]] | None = None
+    """The files that `load` reads, by component; None: all safetensors below `weights`. Raises as that does."""
+    settings: Callable[[], Mapping[str, Any]] | None = None
+    """What images depend on besides the weights, e.g. {"dtype": "float16"}, and what the weights are called."""
+    configure: Callable[[Backbone, ModelOptions], Backbone] | None = None
+    """This backbone with a user's `ModelOptions`; None where it takes none."""
 
 
 class Benchmark(Protocol):

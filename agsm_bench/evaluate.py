@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from agsm_bench import plugins
 from agsm_bench.contracts import Backbone, Benchmark, Progress, check_options, option
 from agsm_bench.errors import UserError
+from agsm_bench.model_options import ModelOptions, configured
 from agsm_bench.provenance import provenance
 from agsm_bench.shards import in_shard
 from agsm_bench.store import Run
@@ -31,6 +32,7 @@ class EvaluationOptions:
     images_per_prompt: int | None = option(None, "Images a prompt. (default: the benchmark's)", min=1)
     guidance_scale: float | None = option(None, "Scale of CFG. (default: the backbone's)", min=0)
     steps: int | None = option(None, "Sampling steps. (default: the backbone's)", min=1)
+    size: int | None = option(None, "Side of the images in pixels. (default: the backbone's)", min=8)
     seed: int = option(0, "Seed of all samples' noise.", min=0)
     batch_size: int = option(64, "Images at once; changes the speed, not the images.", min=1)
     unconditional: Literal["positive", "negative"] = option(
@@ -51,6 +53,8 @@ class Request:
     """(index, count), index from 0."""
     backbone_weights: Path | None = None
     """Folder of a variant of the backbone."""
+    model: ModelOptions = field(default_factory=ModelOptions)
+    """Of backbones of photographs."""
 
 
 def evaluate(request: Request, progress: Progress) -> dict[str, Any]:
@@ -61,8 +65,9 @@ def evaluate(request: Request, progress: Progress) -> dict[str, Any]:
         MissingError: weights or tokens are absent or damaged.
     """
     check_options(request.options)
+    check_options(request.model)
     benchmark: Benchmark = plugins.load("benchmarks", request.benchmark)
-    backbone: Backbone = plugins.load("backbones", request.backbone)
+    backbone = configured(plugins.load("backbones", request.backbone), request.model)
     variant = read_variant(request.backbone_weights, backbone) if request.backbone_weights else None
     header = _checked_header(request, backbone, variant)
     spec = run_spec(request, benchmark, backbone, header, variant)
@@ -99,11 +104,12 @@ def run_spec(
         weights=weights_hash(backbone, variant),
         guidance_scale=_or(request.options.guidance_scale, backbone.sampling.guidance_scale),
         steps=_or(request.options.steps, backbone.sampling.steps),
-        size=backbone.sampling.size,
+        size=_or(request.options.size, backbone.sampling.size),
         seed=request.options.seed,
         images_per_prompt=_or(request.options.images_per_prompt, benchmark.images_per_prompt),
         tokens=header.tokens_hash if header else None,
         unconditional=request.options.unconditional,
+        model=backbone.settings() if backbone.settings else None,
     )
 
 

@@ -113,7 +113,7 @@ def refused(result: tuple[int, str, str], code: int, *words: str) -> None:
         (["train", "agsm", "--apply", "down,middle"], ["middle", "down,mid"]),
         (["train", "agsm", "--backbone", "shapes-mmdit", "--init", "empty"], ["--init normal"]),
         (["eval", "genevel"], ["Did you mean 'geneval'"]),
-        (["eval", "geneval", "--backbone", "sd99"], ["Known: shapes-mmdit, shapes-unet"]),
+        (["eval", "geneval", "--backbone", "sd99"], ["Known: sd15, sd3, sdxl, shapes-mmdit, shapes-unet"]),
         (["eval", "geneval", "--limit", "0"], ["--limit", "at least 1"]),
         (["eval", "geneval", "--shard", "2/2"], ["--shard", "0/2"]),
         (["eval", "geneval", "--unconditional", "negative"], ["--tokens"]),

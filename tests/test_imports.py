@@ -12,7 +12,10 @@ ROOT = Path(__file__).parents[1]
 LEVELS = (
     ("types", "errors"),
     ("stats", "hypotheses", "seeds", "identity", "provenance", "jsonl", "folders", "tokens.header"),
-    ("contracts", "variant", "manifest", "records", "store", "images", "shards", "detections", "plugins"),
+    (
+        *("contracts", "model_options", "weights", "variant", "manifest", "records"),
+        *("store", "images", "shards", "detections", "plugins"),
+    ),
     ("geneval", "geneval_prompts", "geneval_rules", "diffusion", "shapes", "tokens", "training"),
     ("trainers", "benchmarks", "backbones", "metrics"),
     ("generate", "score", "evaluate", "rescore"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from agsm_bench import plugins
 from agsm_bench.contracts import Backbone, Trainer
@@ -20,7 +21,7 @@ from agsm_bench.tokens.checkpoint import load_tokens
 from agsm_bench.tokens.header import read_header
 from agsm_bench.training.config import TrainingOptions, fill, kept_folder, resolve
 from agsm_bench.training.job import TokenJob
-from agsm_bench.training.loop import Training, learning_rate, train
+from agsm_bench.training.loop import Training, autocast_name, learning_rate, memory_and_precision, train
 from agsm_bench.training.pairs import CachedText, load_batch, predict_pairs
 from agsm_bench.training.run import run_training
 from agsm_bench.training.token_task import TokenTask
@@ -81,6 +82,59 @@ def test_a_diverging_training_says_what_to_lower(tmp_path: Path, denoisers: dict
     with pytest.raises(UserError, match=r"The loss became (nan|inf) at step 2") as caught:
         train(job(tmp_path, learning_rate=1e30, min_learning_rate=1e30), denoisers["shapes-mmdit"], silent)
     assert "--learning-rate" in caught.value.fix
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_gradient_checkpointing_gives_the_same_gradient(
+    tmp_path: Path, denoisers: dict[str, Denoiser], backbone: str
+) -> None:
+    gradients = []
+    for on in (False, True):
+        asked = job(tmp_path / str(on), backbone=backbone, gradient_checkpointing=on)
+        task = TokenTask(asked, denoisers[backbone])
+        with memory_and_precision(denoisers[backbone], asked.options), task.active():
+            task.loss(0)[0].backward()  # type: ignore[no-untyped-call]
+        gradients.append({name: value.grad for name, value in task.trained.items()})
+    assert not denoisers[backbone].network.is_gradient_checkpointing
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
+def test_bfloat16_trains_close_to_float32(tmp_path: Path, denoisers: dict[str, Denoiser]) -> None:
+    """Autocast takes part (the losses differ) and changes little; the tokens stay in float32."""
+    logs = {}
+    for precision in ("no", "bf16"):
+        AcceleratorState._reset_state()  # one precision a process
+        path = train(job(tmp_path / precision, mixed_precision=precision), denoisers["shapes-mmdit"], silent)
+        logs[precision] = [record["loss"] for record in log_of(tmp_path / precision)]
+        assert load_tokens(path).base.dtype is torch.float32
+    assert logs["bf16"] != logs["no"]
+    assert logs["bf16"] == pytest.approx(logs["no"], rel=0.05)
+    AcceleratorState._reset_state()
+    assert denoisers["shapes-mmdit"].autocast is None
+
+
+def test_half_precision_needs_a_gpu(tmp_path: Path, denoisers: dict[str, Denoiser]) -> None:
+    assert autocast_name("auto", "cuda") == "fp16"
+    with pytest.raises(UserError, match="CUDA"):
+        train(job(tmp_path, mixed_precision="fp16"), denoisers["shapes-mmdit"], silent)
+
+
+@pytest.mark.parametrize("trainer", ["agsm", "softrepa"])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_rows_per_backward_gives_the_gradient_of_the_whole_batch(
+    tmp_path: Path, denoisers: dict[str, Denoiser], trainer: str, backbone: str
+) -> None:
+    """Also with a group that is not full: 16 pairs, 5 at once."""
+    gradients = []
+    for rows in (None, 5):
+        task = TokenTask(job(tmp_path / str(rows), trainer, backbone, rows_per_backward=rows), denoisers[backbone])
+        with task.active():
+            loss, _ = task.loss(0)
+            loss.backward()  # type: ignore[no-untyped-call]
+        gradients.append({name: value.grad for name, value in task.trained.items()})
+    for name, whole in gradients[0].items():
+        assert whole is not None
+        torch.testing.assert_close(gradients[1][name], whole, rtol=1e-4, atol=1e-6 * float(whole.abs().max()))
 
 
 def test_seeds_differ_and_repeat(tmp_path: Path, denoisers: dict[str, Denoiser]) -> None:

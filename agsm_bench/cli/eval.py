@@ -11,6 +11,7 @@ import typer
 from agsm_bench.cli.options import pick, with_flags
 from agsm_bench.errors import ExitCode, UserError
 from agsm_bench.evaluate import EvaluationOptions
+from agsm_bench.model_options import ModelOptions
 
 
 def _evaluate(
@@ -40,7 +41,9 @@ def _evaluate(
 
     folder = out or Path("runs") / default_name(benchmark, backbone, backbone_weights, tokens)
     options = pick(EvaluationOptions, flags)
-    request = evaluation.Request(benchmark, backbone, folder, tokens, options, parse_shard(shard), backbone_weights)
+    model = pick(ModelOptions, flags)
+    part = parse_shard(shard)
+    request = evaluation.Request(benchmark, backbone, folder, tokens, options, part, backbone_weights, model)
     try:
         with phases(f"{benchmark} on {backbone}") as progress:
             summary = evaluation.evaluate(request, progress)
@@ -50,7 +53,7 @@ def _evaluate(
     show(summary, folder, json_)
 
 
-evaluate = with_flags(_evaluate, EvaluationOptions)
+evaluate = with_flags(_evaluate, EvaluationOptions, ModelOptions)
 
 
 def default_name(benchmark: str, backbone: str, *paths: Path | None) -> str:

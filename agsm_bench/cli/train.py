@@ -12,8 +12,9 @@ import typer
 from agsm_bench import plugins
 from agsm_bench.cli.options import pick, with_flags
 from agsm_bench.cli.progress import phases
-from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer, check_options
+from agsm_bench.contracts import PreferenceTrainer, Trainer, check_options
 from agsm_bench.errors import MissingError
+from agsm_bench.model_options import ModelOptions, configured
 from agsm_bench.training.config import fill, options_of, resolve
 
 BackboneName = Annotated[str, typer.Option(help="Backbone, see `agsm-bench list backbones`.")]
@@ -43,7 +44,7 @@ class TrainerGroup(typer.core.TyperGroup):
         command: Any = _train if isinstance(trainer, Trainer) else _tune
         run = partial(command, cmd_name, trainer)
         run.__doc__ = help
-        app.command(cmd_name, help=help)(with_flags(run, options_of(trainer), trainer.options))
+        app.command(cmd_name, help=help)(with_flags(run, options_of(trainer), trainer.options, ModelOptions))
         return typer.main.get_command(app)
 
 
@@ -103,10 +104,10 @@ def _run(
     """Checks the flags, runs the training, and returns its folder."""
     from agsm_bench.training.run import run_training
 
-    options, own = pick(options_of(trainer), flags), pick(trainer.options, flags)
-    check_options(options)
-    check_options(own)
-    chosen: Backbone = plugins.load("backbones", backbone)
+    options, own, model = (pick(each, flags) for each in (options_of(trainer), trainer.options, ModelOptions))
+    for each in (options, own, model):
+        check_options(each)
+    chosen = configured(plugins.load("backbones", backbone), model)
     folder = out or Path("runs") / f"{trainer_name}-{backbone}-{options.seed}"
     own = fill(own, asdict(chosen.training))
     resolved = resolve(options, chosen)

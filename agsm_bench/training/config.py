@@ -33,6 +33,12 @@ class LoopOptions:
         None, "Steps between points of the validation curve. (default: the backbone's)", min=1
     )
     save_every: int = option(250, "Steps between checkpoints.", min=1)
+    mixed_precision: Literal["auto", "no", "fp16", "bf16"] = option(
+        "auto", "Autocast, fp16 with a gradient scaler; auto: fp16 on CUDA as released, else no."
+    )
+    gradient_checkpointing: bool = option(
+        False, "Forget activations inside the network and make them again for the backward: less memory, slower."
+    )
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,9 @@ class TrainingOptions(LoopOptions):
     time_dependent: bool = option(True, "Add a learned embedding of the timestep to the tokens.")
     keep_every: int | None = option(
         None, "Also keep the tokens of every so many steps, in OUT/steps: what a run of that length ends with.", min=1
+    )
+    rows_per_backward: int | None = option(
+        None, "Pairs whose activations are held at once, for GPUs with little memory; the gradient is the same.", min=1
     )
     exclude_false_negatives: bool = option(
         False, "Leave mismatched pairs out whose caption is true of the image all the same (the paper keeps them)."

@@ -16,8 +16,10 @@ from agsm_bench.variant import Variant
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-BESIDES = ("keep_every",)
-"""Options that change what a run keeps on the way, not what it ends with."""
+    from agsm_bench.diffusion.denoiser import Denoiser
+
+BESIDES = ("keep_every", "rows_per_backward", "gradient_checkpointing")
+"""Options that change what a run keeps on the way or how much memory it takes, not what it ends with."""
 TrainerT = TypeVar("TrainerT", bound=Trainer | PreferenceTrainer)
 OptionsT = TypeVar("OptionsT", bound=LoopOptions)
 
@@ -46,6 +48,7 @@ class Job(Generic[TrainerT, OptionsT]):
             **{name: value for name, value in asdict(self.options).items() if name not in BESIDES},
             "objective": asdict(self.objective_options),
             **({"variant": self.variant.describe()} if self.variant else {}),
+            **({"model": self.backbone.settings()} if self.backbone.settings else {}),
             **({"preferences": pairs.hash, "pairs": pairs.describe()} if pairs else {}),
         }
 
@@ -56,6 +59,8 @@ PreferenceJob = Job[PreferenceTrainer, PreferenceOptions]
 
 class Task(Protocol):
     """What is trained, and on what loss."""
+
+    denoiser: Denoiser
 
     @property
     def job(self) -> TokenJob | PreferenceJob: ...

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,7 +27,8 @@ class Training:
 
     def __init__(self, task: Task) -> None:
         self.task, self.options = task, task.job.options
-        self.accelerator = Accelerator()
+        precision = autocast_name(self.options.mixed_precision, task.denoiser.device.type)
+        self.accelerator = Accelerator(mixed_precision=precision, cpu=task.denoiser.device.type == "cpu")
         optimizer = torch.optim.AdamW(
             task.trained.values(),
             lr=positive(self.options.learning_rate),
@@ -78,7 +80,36 @@ def train(job: TokenJob | PreferenceJob, denoiser: Denoiser, progress: Callable[
     """Runs a job to its end, resuming what is in its folder, and saves the result there."""
     make = TokenTask if isinstance(job.trainer, Trainer) else PreferenceTask
     task = cast(Callable[[Any, Denoiser], Task], make)(job, denoiser)
-    return Training(task).run(progress)
+    with memory_and_precision(denoiser, job.options):
+        return Training(task).run(progress)
+
+
+@contextmanager
+def memory_and_precision(denoiser: Denoiser, options: LoopOptions) -> Iterator[None]:
+    """The options' autocast and gradient checkpointing, for the length of a training."""
+    name = autocast_name(options.mixed_precision, denoiser.device.type)
+    denoiser.autocast = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}[name]
+    if options.gradient_checkpointing:
+        denoiser.network.enable_gradient_checkpointing()
+    try:
+        yield
+    finally:
+        denoiser.autocast = None
+        if options.gradient_checkpointing:
+            denoiser.network.disable_gradient_checkpointing()
+
+
+def autocast_name(asked: str, device: str) -> str:
+    """`no`, `fp16` or `bf16`; as released, half precision is the default on CUDA.
+
+    Raises:
+        UserError: fp16 on another device, where it has no gradient scaler.
+    """
+    if asked == "auto":
+        return "fp16" if device == "cuda" else "no"
+    if asked == "fp16" and device != "cuda":
+        raise UserError(f"--mixed-precision fp16 needs a CUDA GPU, this is {device}.", "Use bf16, or no.")
+    return asked
 
 
 def learning_rate(options: LoopOptions, step: int) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from agsm_bench.contracts import TrainingData
 from agsm_bench.diffusion.denoiser import Denoiser, TextCondition
@@ -66,16 +67,30 @@ def predict_pairs(
     timestep: Tensor,
     text: TextCondition,
     polarities: int,
+    rows_at_once: int | None = None,
 ) -> Tensor:
     """Predictions of all pairs, [B, B, ...]: image i under caption j.
 
     With two polarities psi+ goes to the diagonal and psi- elsewhere. Without an attachment there are no tokens.
+    With `rows_at_once` the memory is that of so many pairs: each group's activations are forgotten after the forward
+    and made again for the backward, which is to be called while the tokens are attached. The gradient is the same.
     """
     count = len(noised)
     image, caption = (
         index.flatten() for index in torch.meshgrid(torch.arange(count), torch.arange(count), indexing="ij")
     )
-    if attachment is not None:
-        attachment.polarity = (image != caption).long() if polarities == 2 else torch.zeros_like(image)
-    rows = denoiser.predict(noised[image], timestep[image], text.rows(caption))
-    return rows.unflatten(0, (count, count))
+    polarity = (image != caption).long() if polarities == 2 else torch.zeros_like(image)
+    tokens = attachment.tokens if attachment else None
+
+    def predict(rows: Tensor) -> Tensor:
+        if attachment is not None and tokens is not None:
+            # at the backward others may be attached
+            attachment.tokens, attachment.polarity = tokens, polarity[rows]
+        return denoiser.predict(noised[image[rows]], timestep[image[rows]], text.rows(caption[rows]))
+
+    if rows_at_once is None:
+        predictions = predict(torch.arange(count**2))
+    else:
+        groups = torch.arange(count**2).split(rows_at_once)
+        predictions = torch.cat([checkpoint(predict, rows, use_reentrant=False) for rows in groups])
+    return predictions.unflatten(0, (count, count))

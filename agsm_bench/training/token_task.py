@@ -109,7 +109,8 @@ class TokenTask:
     def _predict(self, tokens: SoftTokens, noised: Tensor, timestep: Tensor, batch: Batch) -> Tensor:
         self._attachment.tokens = tokens
         polarities = self.job.trainer.polarities
-        return predict_pairs(self.denoiser, self._attachment, noised, timestep, batch.text, polarities)
+        rows = self.job.options.rows_per_backward
+        return predict_pairs(self.denoiser, self._attachment, noised, timestep, batch.text, polarities, rows)
 
 
 def initial_tokens(job: TokenJob, denoiser: Denoiser) -> SoftTokens:

@@ -1,0 +1,107 @@
+"""The full-size architectures on the meta device: parameter counts, and that tokens fit everywhere they go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from diffusers import SD3Transformer2DModel, UNet2DConditionModel
+
+from agsm_bench import plugins
+from agsm_bench.tokens import SoftTokens
+
+SD15: dict[str, Any] = {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}
+SDXL: dict[str, Any] = {
+    "sample_size": 128,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "block_out_channels": (320, 640, 1280),
+    "transformer_layers_per_block": (1, 2, 10),
+    "cross_attention_dim": 2048,
+    "attention_head_dim": (5, 10, 20),
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
+SD3: dict[str, Any] = {
+    "sample_size": 128,
+    "in_channels": 16,
+    "out_channels": 16,
+    "num_layers": 24,
+    "attention_head_dim": 64,
+    "num_attention_heads": 24,
+    "joint_attention_dim": 4096,
+    "caption_projection_dim": 1536,
+    "pooled_projection_dim": 2048,
+    "pos_embed_max_size": 192,
+}
+CLASSES = {
+    "sd15": (UNet2DConditionModel, SD15),
+    "sdxl": (UNet2DConditionModel, SDXL),
+    "sd3": (SD3Transformer2DModel, SD3),
+}
+
+
+def network(name: str) -> Any:
+    kind, config = CLASSES[name]
+    with torch.device("meta"):
+        return kind(**config)
+
+
+def parameters(module: torch.nn.Module) -> int:
+    return sum(value.numel() for value in module.parameters())
+
+
+@pytest.mark.parametrize(("name", "count"), [("sd15", 859_520_964), ("sdxl", 2_567_463_684), ("sd3", 2_028_328_000)])
+def test_parameters_of_the_backbones(name: str, count: int) -> None:
+    assert parameters(network(name)) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("sd15", 2 * 4 * 768 + 100 * 768), ("sdxl", 2 * 4 * 2048 + 100 * 2048), ("sd3", 829_440)],
+)
+def test_parameters_of_the_tokens(name: str, count: int) -> None:
+    assert parameters(SoftTokens(plugins.load("backbones", name).tokens)) == count
+
+
+def inputs(name: str, rows: int) -> dict[str, Any]:
+    side, length = (128, 589) if name == "sd3" else (CLASSES[name][1]["sample_size"], 77)
+    config = CLASSES[name][1]
+    text = torch.empty(rows, length, config["joint_attention_dim" if name == "sd3" else "cross_attention_dim"])
+    image = torch.empty(rows, 16 if name == "sd3" else 4, side, side)
+    if name == "sd3":
+        return {"hidden_states": image, "encoder_hidden_states": text, "pooled_projections": torch.empty(rows, 2048)}
+    added = {"text_embeds": torch.empty(rows, 1280), "time_ids": torch.empty(rows, 6)}
+    return {"sample": image, "encoder_hidden_states": text, **({"added_cond_kwargs": added} if name == "sdxl" else {})}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_hook_sees_the_tokens(name: str) -> None:
+    """The length of the text that each attention layer of the chosen blocks gets; nothing else changes."""
+    model, config = network(name), plugins.load("backbones", name).tokens
+    lengths: dict[str, int] = {}
+
+    def note(label: str) -> Any:
+        def hook(_: object, __: object, kwargs: dict[str, Any]) -> None:
+            lengths[label] = kwargs["encoder_hidden_states"].shape[1]
+
+        return hook
+
+    layers = {
+        label: layer for label, layer in model.named_modules() if label.endswith(".attn" if name == "sd3" else ".attn2")
+    }
+    for label, layer in layers.items():
+        layer.register_forward_pre_hook(note(label), with_kwargs=True)
+    with torch.device("meta"):
+        tokens, arguments = SoftTokens(config), inputs(name, 2)
+        with tokens.attached(model), torch.no_grad():
+            output = model(timestep=torch.full((2,), 500), **arguments).sample
+    image = arguments["hidden_states" if name == "sd3" else "sample"]
+    assert output.shape == image.shape
+    text = arguments["encoder_hidden_states"].shape[1]
+    first = tuple(f"transformer_blocks.{i}." for i in range(5)) if name == "sd3" else ("down_blocks", "mid_block")
+    assert lengths == {label: text + 4 * label.startswith(first) for label in layers}
+    assert sum(label.startswith(first) for label in layers) == {"sd15": 7, "sdxl": 34, "sd3": 5}[name]
