@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -119,6 +120,21 @@ class SoftTokens(nn.Module):
             return tokens
         times = embedding(time_bin(timestep, config.time_bins), time)
         return tokens + times.view(rows, config.layers, 1, config.dim)
+
+    @classmethod
+    def from_released(
+        cls, folder: str | Path, apply: tuple[bool, bool, bool] = (True, True, False), backbone: str | None = None
+    ) -> SoftTokens:
+        """Read the authors' files, SoftREPA's or AGSM's: see `released.read_released`."""
+        from agsm_bench.tokens.released import read_released
+
+        return read_released(folder, apply, backbone)
+
+    def to_released(self, folder: str | Path) -> None:
+        """Write the authors' files: see `released.write_released`."""
+        from agsm_bench.tokens.released import write_released
+
+        write_released(self, folder)
 
     def attached(
         self, target: object, *, polarity: int | Tensor = 0, unconditional_polarity: int | None = None
