@@ -13,7 +13,7 @@ LEVELS = (
     ("types", "errors"),
     ("stats", "hypotheses", "seeds", "identity", "provenance", "jsonl", "folders", "tokens.header"),
     ("contracts", "variant", "manifest", "records", "store", "images", "shards", "detections", "plugins"),
-    ("geneval", "geneval_prompts", "geneval_rules", "diffusion", "shapes", "tokens", "training"),
+    ("geneval", "geneval_prompts", "geneval_rules", "data", "diffusion", "shapes", "tokens", "training"),
     ("trainers", "benchmarks", "backbones", "metrics"),
     ("generate", "score", "evaluate", "rescore"),
     ("report",),
