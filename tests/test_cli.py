@@ -25,6 +25,7 @@ GENEVAL_SHA256 = "5c48e0813e812e3c373fa5c8ed07a8f0a483be30272b4427b0559c8048e67c
         ["--help"],
         ["--version"],
         ["list"],
+        ["data", "list"],
         ["train", "--help"],
         ["prompts", "geneval"],
         ["report", "--table", "6"],

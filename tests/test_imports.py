@@ -16,7 +16,7 @@ LEVELS = (
         *("contracts", "model_options", "weights", "variant", "manifest", "records"),
         *("store", "images", "shards", "detections", "plugins"),
     ),
-    ("geneval", "geneval_prompts", "geneval_rules", "diffusion", "shapes", "tokens", "training"),
+    ("geneval", "geneval_prompts", "geneval_rules", "data", "diffusion", "shapes", "tokens", "training"),
     ("trainers", "benchmarks", "backbones", "metrics"),
     ("generate", "score", "evaluate", "rescore"),
     ("report",),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agsm_bench.contracts import Sampling, TrainingDefaults
-from agsm_bench.diffusion.photo import Family, coco_pairs
+from agsm_bench.data.coco import CocoPairs
+from agsm_bench.diffusion.photo import Family
 from agsm_bench.model_options import ModelOptions
 from agsm_bench.tokens.header import TokensConfig
 from agsm_bench.weights import HubModel
@@ -45,5 +46,5 @@ BACKBONE = FAMILY.backbone(
     sampling=Sampling(size=512, steps=30, guidance_scale=7.0),
     training=TrainingDefaults(steps=100_000, gamma_negative=1.0, denoising_weight=10.0),
     token_init="empty",
-    training_data=coco_pairs,
+    training_data=CocoPairs,
 )

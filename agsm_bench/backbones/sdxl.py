@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agsm_bench.contracts import Sampling, TrainingDefaults
-from agsm_bench.diffusion.photo import Family, coco_pairs
+from agsm_bench.data.coco import CocoPairs
+from agsm_bench.diffusion.photo import Family
 from agsm_bench.model_options import ModelOptions
 from agsm_bench.tokens.header import TokensConfig
 from agsm_bench.weights import HubModel
@@ -46,5 +47,5 @@ BACKBONE = FAMILY.backbone(
     # the paper's gamma-; the released code's default is 0.1
     training=TrainingDefaults(steps=1_000, gamma_negative=1.0, denoising_weight=10.0, validate_every=100, beta=5000.0),
     token_init="normal",
-    training_data=coco_pairs,
+    training_data=CocoPairs,
 )

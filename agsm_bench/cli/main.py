@@ -41,6 +41,7 @@ COMMANDS = {
         "list:list_plugins",
         "List trainers, benchmarks, backbones and metrics, each with its one-line description.",
     ),
+    "data": ("data:data", "Get, check and find the photo domain's data."),
     "shapes": ("shapes:shapes", "Build and look at the embedded miniature world."),
 }
 """Name -> where it is below agsm_bench.cli, and its line in --help: importing all of them would take longest."""

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
+
+
+class AmountColumn(MofNCompleteColumn):
+    """How much of how much: a count, or megabytes of a task that counts bytes."""
+
+    _bytes = DownloadColumn()
+
+    def render(self, task: Task) -> Text:
+        return self._bytes.render(task) if task.fields.get("in_bytes") else super().render(task)
 
 
 def progress_bar() -> Progress:
@@ -23,7 +35,7 @@ def progress_bar() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        AmountColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
@@ -39,8 +51,11 @@ class ShowProgress(Protocol):
 
 
 @contextmanager
-def phases(title: str) -> Iterator[ShowProgress]:
-    """A bar for every phase of a task, from its first step on: an early error is not preceded by an empty bar."""
+def phases(title: str, in_bytes: Collection[str] = ()) -> Iterator[ShowProgress]:
+    """A bar for every phase of a task, from its first step on: an early error is not preceded by an empty bar.
+
+    Phases named in `in_bytes` count bytes.
+    """
     with ExitStack() as stack:
         bars: list[Progress] = []
         tasks: dict[str, TaskID] = {}
@@ -49,7 +64,9 @@ def phases(title: str) -> Iterator[ShowProgress]:
             if not bars:
                 bars.append(stack.enter_context(progress_bar()))
             if phase not in tasks:
-                tasks[phase] = bars[0].add_task(f"{title}: {phase}", total=total, completed=done - 1, note=note)
+                tasks[phase] = bars[0].add_task(
+                    f"{title}: {phase}", total=total, completed=done - 1, note=note, in_bytes=phase in in_bytes
+                )
             bars[0].update(tasks[phase], completed=done, total=total, note=note)
 
         yield show

@@ -117,11 +117,6 @@ def _bound(family: Family, options: ModelOptions) -> dict[str, Any]:
     }
 
 
-def coco_pairs(seed: int, held_out: bool) -> TrainingData:
-    """COCO's train2017 images with their captions; val2017's where held out."""
-    raise MissingError("COCO is not here.", "agsm-bench data get coco")
-
-
 def sources(family: Family, options: ModelOptions) -> Sources:
     """Finds every part that the options name.
 
