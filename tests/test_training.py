@@ -311,3 +311,8 @@ def test_more_steps_go_on(tmp_path: Path) -> None:
     run(tmp_path, steps=1)
     run(tmp_path, steps=2)
     assert [r["step"] for r in log_of(tmp_path)] == [1, 2]
+
+
+def test_an_option_that_came_later_does_not_estrange_earlier_runs(tmp_path: Path) -> None:
+    assert "mixed_precision" not in job(tmp_path).describe()
+    assert job(tmp_path, mixed_precision="bf16").describe()["mixed_precision"] == "bf16"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 BESIDES = ("keep_every", "rows_per_backward", "gradient_checkpointing")
 """Options that change what a run keeps on the way or how much memory it takes, not what it ends with."""
+LATER = {"mixed_precision": "auto"}
+"""Options that came later, with the value at which they are left out: earlier runs are still found and go on."""
 TrainerT = TypeVar("TrainerT", bound=Trainer | PreferenceTrainer)
 OptionsT = TypeVar("OptionsT", bound=LoopOptions)
 
@@ -45,7 +47,7 @@ class Job(Generic[TrainerT, OptionsT]):
         return {
             "trainer": self.trainer_name,
             "backbone": self.backbone.name,
-            **{name: value for name, value in asdict(self.options).items() if name not in BESIDES},
+            **{k: v for k, v in asdict(self.options).items() if k not in BESIDES and LATER.get(k, ...) != v},
             "objective": asdict(self.objective_options),
             **({"variant": self.variant.describe()} if self.variant else {}),
             **({"model": self.backbone.settings()} if self.backbone.settings else {}),
