@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from agsm_bench.diffusion.denoiser import Denoiser
+    from agsm_bench.diffusion.image_encoder import ImageEncoder
     from agsm_bench.model_options import ModelOptions
     from agsm_bench.stats import Interval
     from agsm_bench.store import Run
@@ -111,6 +112,14 @@ class TrainingData(Protocol):
         """uint8 picture [h, w, 3] and a caption."""
         ...
 
+    def caption(self, index: int) -> str:
+        """The caption of `item`, without the work of its picture."""
+        ...
+
+    def picture_key(self, index: int) -> str | None:
+        """What the picture's latents are kept under: equal pictures have equal keys. None: it is drawn, not read."""
+        ...
+
     def false_negatives(self, indices: Sequence[int]) -> np.ndarray:
         """bool [n, n]: whether the caption of item j is true of the picture of item i all the same; False for i = j."""
         ...
@@ -137,6 +146,8 @@ class Backbone:
     """The files that `load` reads, by component; None: all safetensors below `weights`. Raises as that does."""
     settings: Callable[[], Mapping[str, Any]] | None = None
     """What images depend on besides the weights, e.g. {"dtype": "float16"}, and what the weights are called."""
+    load_encoder: Callable[[], ImageEncoder] | None = None
+    """The VAE alone, as `load` has it; None where pictures are drawn, and their latents not kept."""
     configure: Callable[[Backbone, ModelOptions], Backbone] | None = None
     """This backbone with a user's `ModelOptions`; None where it takes none."""
 

@@ -30,6 +30,7 @@ EXCEPTIONS = {
     ("geneval_prompts", "shapes.vocabulary"),
     # for annotations only
     ("contracts", "diffusion.denoiser"),
+    ("contracts", "diffusion.image_encoder"),
     ("contracts", "tokens.soft_tokens"),
     # a study, run by hand
     ("shapes.sources_study", "metrics.denoising"),

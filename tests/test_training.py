@@ -263,6 +263,18 @@ def test_a_captions_encoding_does_not_depend_on_its_batch(denoisers: dict[str, D
             assert torch.equal(alone.pooled[0], together.pooled[row])
 
 
+def test_captions_are_held_up_to_a_number_of_bytes(denoisers: dict[str, Denoiser]) -> None:
+    denoiser = denoisers["shapes-mmdit"]
+    captions = [f"a photo of a {colour} circle" for colour in ("red", "green", "blue", "white")]
+    each = denoiser.encode_text(captions[:1]).nbytes
+    text = CachedText(denoiser, limit=2 * each)
+    expected = [denoiser.encode_text([caption]).context[0] for caption in captions]
+    for _ in range(2):
+        for caption, context in zip(captions, expected, strict=True):
+            assert torch.equal(text([caption]).context[0], context)
+            assert text.nbytes <= 3 * each
+
+
 def run(out: Path, **options: Any) -> Path:
     made = job(out, **options)
     return run_training("agsm", made.trainer, made.backbone, made.options, made.objective_options, out, silent)

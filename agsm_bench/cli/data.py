@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from agsm_bench.cli.encode import encode
 from agsm_bench.data import places
 from agsm_bench.data.table import DATASETS, Dataset, dataset
 from agsm_bench.errors import ExitCode, MissingError, UserError
@@ -29,6 +30,7 @@ def _group() -> None:
     agsm-bench data get coco-val2017
     agsm-bench data get pie-bench --from PIE-Bench_v1.zip
     agsm-bench data verify
+    agsm-bench data encode --backbone sd15
     """
 
 
@@ -121,3 +123,6 @@ def verify(
 def path(name: Name) -> None:
     """Print the folder of a dataset; exit code 3 where it is not there."""
     typer.echo(places.ready(dataset(name)))
+
+
+data.command("encode")(encode)

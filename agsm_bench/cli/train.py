@@ -99,9 +99,10 @@ def _run(
     backbone: str,
     out: Path | None,
     flags: dict[str, Any],
-    **inputs: Path | None,
+    **inputs: Any,
 ) -> Path:
     """Checks the flags, runs the training, and returns its folder."""
+    from agsm_bench.data.latents import find_latents
     from agsm_bench.training.run import run_training
 
     options, own, model = (pick(each, flags) for each in (options_of(trainer), trainer.options, ModelOptions))
@@ -112,6 +113,9 @@ def _run(
     own = fill(own, asdict(chosen.training))
     resolved = resolve(options, chosen)
     total = int(resolved.steps or 0)
+    if isinstance(trainer, Trainer) and (latents := find_latents(chosen)):
+        typer.echo(f"Latents of {len(latents.files):,} pictures: {latents.spec.folder}", err=True)
+        inputs["latents"] = latents
     with phases(f"{trainer_name} on {backbone}") as show:
         path = run_training(
             trainer_name, trainer, chosen, resolved, own, folder,

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from agsm_bench.diffusion.image_encoder import ImageEncoder
 from agsm_bench.diffusion.processes import DDPM, Flow, NoiseProcess
 
 
@@ -22,6 +23,11 @@ class TextCondition:
     """[rows, text tokens, width]: what the network attends to."""
     pooled: Tensor | None = None
     """[rows, width], SDXL and SD3 only."""
+
+    @property
+    def nbytes(self) -> int:
+        """Of memory."""
+        return self.context.nbytes + (0 if self.pooled is None else self.pooled.nbytes)
 
     def rows(self, index: Tensor) -> TextCondition:
         """The condition of some rows, in the order of `index`."""
@@ -68,16 +74,17 @@ class Denoiser(ABC):
         return device
 
     @property
+    def encoder(self) -> ImageEncoder:
+        """The pipeline's VAE."""
+        return ImageEncoder(self.pipe.vae, self.device)
+
+    @property
     def dtype(self) -> torch.dtype:
         return next(self.network.parameters()).dtype
 
-    @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Pixels [rows, 3, h, w] in [-1, 1] to latents in float32: the posterior's mean."""
-        vae = self.pipe.vae
-        latents = vae.encode(pixels.to(self.device, vae.dtype)).latent_dist.mean.float()
-        shift = getattr(vae.config, "shift_factor", None) or 0.0
-        return (latents - shift) * vae.config.scaling_factor
+        return self.encoder.latents(self.encoder.means(pixels))
 
     @torch.no_grad()
     def sample(

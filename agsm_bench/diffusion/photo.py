@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from agsm_bench.diffusion.denoiser import Denoiser
+    from agsm_bench.diffusion.image_encoder import ImageEncoder
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ def _bound(family: Family, options: ModelOptions) -> dict[str, Any]:
         "weights": lambda: sources(family, options).pipeline.path,
         "weight_parts": lambda: weight_parts(sources(family, options), family, options),
         "load": lambda: family.denoiser(load(family, options), options),
+        "load_encoder": lambda: load_encoder(family, options),
         "settings": lambda: settings(sources(family, options), options),
     }
 
@@ -167,23 +170,52 @@ def load(family: Family, options: ModelOptions) -> Any:
     """
     import diffusers
     import torch
-    from safetensors import SafetensorError
-
-    from agsm_bench.diffusion.loading import quiet
 
     found = sources(family, options)
     weight_parts(found, family, options)
-    quiet()
     dtype = getattr(torch, dtype_name(options))
-    try:
+    with _loading(found.pipeline):
         components = dict(family.fixed) | _components(found, family, options, dtype)
         pipe = _pipeline(getattr(diffusers, family.pipeline), found.pipeline, components, dtype)
         if found.lora:
             _fuse(pipe, found.lora, family.network)
+    return _placed(pipe, options)
+
+
+def load_encoder(family: Family, options: ModelOptions) -> ImageEncoder:
+    """The VAE that `load` puts into the pipeline, alone on its device.
+
+    Raises:
+        MissingError: a file is absent or damaged, or a package is.
+    """
+    import torch
+    from diffusers import AutoencoderKL
+
+    from agsm_bench.diffusion.image_encoder import ImageEncoder
+
+    found = sources(family, options)
+    source, device, dtype = found.vae or found.pipeline, device_name(options), getattr(torch, dtype_name(options))
+    with _loading(source):
+        if source.path.is_file():
+            vae = AutoencoderKL.from_single_file(str(source.path), torch_dtype=dtype)
+        else:
+            vae = _model(AutoencoderKL, source, "vae", dtype)
+        return ImageEncoder(vae.to(device).eval(), device)
+
+
+@contextmanager
+def _loading(located: Located) -> Iterator[None]:
+    """Quietly, and what the libraries raise for files that are absent or damaged is the user's to mend."""
+    from safetensors import SafetensorError
+
+    from agsm_bench.diffusion.loading import quiet
+
+    quiet()
+    try:
+        yield
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = str(error).partition("\n")[0]
-        raise MissingError(f"{found.pipeline.name} does not load ({reason}).", found.pipeline.fix) from error
-    return _placed(pipe, options)
+        raise MissingError(f"{located.name} does not load ({reason}).", located.fix) from error
 
 
 def dtype_name(options: ModelOptions) -> str:

@@ -16,6 +16,7 @@ from agsm_bench.variant import Variant
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from agsm_bench.data.latents import Latents
     from agsm_bench.diffusion.denoiser import Denoiser
 
 BESIDES = ("keep_every", "rows_per_backward", "gradient_checkpointing")
@@ -40,6 +41,8 @@ class Job(Generic[TrainerT, OptionsT]):
     """Fine-tuned weights of the backbone that tokens are trained on."""
     preferences: Preferences | None = None
     """The pairs of a preference trainer."""
+    latents: Latents | None = None
+    """Of the pictures that tokens are trained on, as far as they are kept; they change no bit."""
 
     def describe(self) -> dict[str, Any]:
         """What the run's files say of it: the trainer, the backbone, every option, and the data's and weights' hash."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer
 from agsm_bench.errors import ExitCode, UserError
@@ -14,6 +14,9 @@ from agsm_bench.training.config import LoopOptions, tokens_config
 from agsm_bench.training.job import Job
 from agsm_bench.training.preferences import read_preferences
 from agsm_bench.variant import read_variant
+
+if TYPE_CHECKING:
+    from agsm_bench.data.latents import Latents
 
 CONFIG_FILE = "config.json"
 Progress = Callable[[int, dict[str, float]], None]
@@ -30,6 +33,7 @@ def run_training(
     *,
     backbone_weights: Path | None = None,
     preferences: Path | None = None,
+    latents: Latents | None = None,
 ) -> Path:
     """Trains in `out` and returns what was saved there; goes on where an earlier call stopped.
 
@@ -37,6 +41,7 @@ def run_training(
         options: `TrainingOptions` of a trainer of tokens, `PreferenceOptions` of a preference trainer; resolved.
         backbone_weights: folder of a variant that tokens are trained on.
         preferences: folder of the pairs of a preference trainer.
+        latents: what `agsm-bench data encode` kept of the pictures that tokens are trained on.
 
     Raises:
         UserError: the folder holds a run of another configuration, or cannot be written; interrupted (130).
@@ -45,10 +50,10 @@ def run_training(
     backbone.weights()
     variant = read_variant(backbone_weights, backbone) if backbone_weights else None
     pairs = read_preferences(preferences) if preferences else None
-    job: Job[Any, Any] = Job(trainer_name, trainer, backbone, options, objective_options, out, variant, pairs)
+    job: Job[Any, Any] = Job(trainer_name, trainer, backbone, options, objective_options, out, variant, pairs, latents)
     _check(job)
     ensure_writable(out)
-    _claim(out, job.describe())
+    _claim(out, job.describe(), {"latents": latents.describe()} if latents else {})
     from agsm_bench.diffusion.variants import load_denoiser
     from agsm_bench.training.loop import train
 
@@ -73,8 +78,8 @@ def _check(job: Job[Any, Any]) -> None:
         raise UserError(f"--batch is {job.options.batch}, and there are {count} pairs.", "Use a smaller --batch.")
 
 
-def _claim(out: Path, config: dict[str, Any]) -> None:
-    """Writes the run's configuration, or checks that the folder holds the same one (more steps are allowed)."""
+def _claim(out: Path, config: dict[str, Any], notes: dict[str, Any]) -> None:
+    """Writes the run's configuration, with notes; a folder that has one must have the same, but for the steps."""
     path = out / CONFIG_FILE
     if path.exists():
         fix = "Delete it to start again, or pass another --out."
@@ -83,4 +88,4 @@ def _claim(out: Path, config: dict[str, Any]) -> None:
         if changed:
             was = ", ".join(f"{k} was {before.get(k)!r}, now {config.get(k)!r}" for k in changed)
             raise UserError(f"{out} holds a run of another configuration ({was}).", "Pass another --out.")
-    write_json(path, {"training": config, "provenance": provenance("cpu")})
+    write_json(path, {"training": config, "provenance": provenance("cpu") | notes})

@@ -56,7 +56,7 @@ class TokenTask:
         """One timestep and one noise for all pairs (paper Algorithm 1, lines 4 to 7)."""
         options, trainer, process = self.job.options, self.job.trainer, self.denoiser.process
         first = step * options.batch
-        batch = load_batch(self.data, range(first, first + options.batch), self.denoiser, self.text)
+        batch = load_batch(self.data, range(first, first + options.batch), self.denoiser, self.text, self.job.latents)
         generator = generator_for("train", options.seed, step)
         timestep = torch.randint(1000, (1,), generator=generator).to(batch.latents.device).expand(len(batch.latents))
         noise = torch.randn(batch.latents.shape[1:], generator=generator).to(batch.latents).expand_as(batch.latents)
