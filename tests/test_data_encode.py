@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,11 +26,9 @@ from agsm_bench.contracts import Backbone
 from agsm_bench.data import encode as encoding
 from agsm_bench.data.coco import CocoPairs, coco_images
 from agsm_bench.data.latents import Latents, find_latents, spec_of
-from agsm_bench.errors import MissingError, UserError
+from agsm_bench.errors import UserError
 from agsm_bench.model_options import ModelOptions, configured
-from agsm_bench.training.config import TrainingOptions, fill, resolve
 from agsm_bench.training.pairs import CachedText, load_batch
-from agsm_bench.training.run import run_training
 
 TRAIN, COPY = (3, 5, 8, 13, 21, 34, 55), 34
 
@@ -88,31 +87,45 @@ def test_kept_latents_are_the_fresh_ones_to_the_bit(root: Path, folders: dict[st
     torch.testing.assert_close(kept, denoiser.encode_images(pixels))
 
 
-def train(chosen: Backbone, out: Path, latents: Latents | None) -> list[bytes]:
-    trainer = plugins.load("trainers", "agsm")
-    options = resolve(TrainingOptions(steps=3, batch=3, validate_every=3), chosen)
-    own = fill(trainer.options(), {"gamma_negative": 1.0})
-    path = run_training("agsm", trainer, chosen, options, own, out, lambda step, record: None, latents=latents)
-    return [path.read_bytes(), (out / "train.jsonl").read_bytes()]
+@pytest.fixture
+def train(cli: Cli, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], tuple[int, str]]:
+    """The command on small pictures: its exit code, and what it says on stderr."""
+    monkeypatch.setattr("agsm_bench.training.validation.TIMESTEPS", (500,))
+    small = replace(plugins.load("backbones", "sd15"), training_data=partial(CocoPairs, size=SIZE))
+    monkeypatch.setattr("agsm_bench.backbones.sd15.BACKBONE", small)
+
+    def run(out: Path) -> tuple[int, str]:
+        options = ("--model", folders["sd15"], "--steps", 3, "--batch", 3, "--out", out)
+        code, _, said = cli("train", "agsm", "--backbone", "sd15", *options)
+        return code, said
+
+    return run
+
+
+def trained(out: Path) -> list[bytes]:
+    return [(out / name).read_bytes() for name in ("soft_tokens.safetensors", "train.jsonl")]
 
 
 def test_a_training_is_the_same_and_reads_no_picture(
-    root: Path, tmp_path: Path, folders: dict[str, Path], cli: Cli
+    root: Path, tmp_path: Path, folders: dict[str, Path], cli: Cli, train: Callable[[Path], tuple[int, str]]
 ) -> None:
-    chosen = backbone(folders["sd15"])
-    assert find_latents(chosen) is None
-    fresh = train(chosen, tmp_path / "fresh", None)
+    code, said = train(tmp_path / "fresh")
+    assert (code, "Latents" in said) == (0, False)
     assert cli(*command(folders["sd15"], "--limit", 5))[0] == 0
-    assert train(chosen, tmp_path / "some", found(chosen)) == fresh  # those that are not kept are encoded
+    code, said = train(tmp_path / "some")  # what is not kept is encoded
+    assert (code, "Latents of 5 pictures" in said) == (0, True)
     assert cli(*command(folders["sd15"]))[0] == 0
     for image in coco_images("train2017"):
         image.path.write_bytes(b"no picture")
-    with pytest.raises(MissingError, match="gone or damaged"):
-        train(chosen, tmp_path / "none", None)
-    assert train(chosen, tmp_path / "kept", found(chosen)) == fresh
+    code, said = train(tmp_path / "kept")
+    assert (code, "Latents of 6 pictures" in said) == (0, True)
+    assert trained(tmp_path / "fresh") == trained(tmp_path / "some") == trained(tmp_path / "kept")
     notes = [json.loads((tmp_path / name / "config.json").read_text())["provenance"] for name in ("fresh", "kept")]
     assert "latents" not in notes[0]
     assert notes[1]["latents"]["pictures"] == 6
+    shutil.rmtree(root / "latents")
+    code, said = train(tmp_path / "none")
+    assert (code, "gone or damaged" in said) == (3, True)
 
 
 def test_a_killed_process_goes_on_to_the_same_bytes(
@@ -202,7 +215,7 @@ def test_latents_of_other_weights_types_and_sizes_are_not_used(
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "empty"])
 def test_damage_is_noticed_and_mended(
-    root: Path, tmp_path: Path, folders: dict[str, Path], cli: Cli, harm: str
+    root: Path, tmp_path: Path, folders: dict[str, Path], cli: Cli, train: Callable[[Path], tuple[int, str]], harm: str
 ) -> None:
     chosen = backbone(folders["sd15"])
     assert cli(*command(folders["sd15"]))[0] == 0
@@ -210,8 +223,10 @@ def test_damage_is_noticed_and_mended(
     for name, content in whole.items():
         harmed = {"flip": content[:-9] + bytes([content[-9] ^ 1]) + content[-8:], "cut": content[:-9], "empty": b""}
         (spec_of(chosen, SIZE).folder / name).write_bytes(harmed[harm])
-    with pytest.raises(MissingError, match=r"is damaged.*data encode"):
-        train(chosen, tmp_path / "out", found(chosen))
+    code, said = train(tmp_path / "out")
+    assert code == 3
+    assert "safetensors is damaged" in said
+    assert "agsm-bench data encode" in said
     assert cli(*command(folders["sd15"]))[0] == 0
     assert files_of(chosen) == whole
 

@@ -27,8 +27,8 @@ def _encode(
 ) -> None:
     """Encode COCO train2017 once with a backbone's VAE; `train` then finds the latents and needs no VAE for them.
 
-    Give it the model's flags of the training, e.g. --model and --dtype. Called again it goes on where it stopped, and
-    encodes again what is damaged.
+    Give it the training's own flags of the model, e.g. --model and --dtype. Called again it goes on where it stopped
+    and mends what is damaged.
 
     \b
     agsm-bench data encode --backbone sd15 --limit 1000
@@ -59,7 +59,7 @@ def _encode(
     written = sum((folder / name).stat().st_size for name in plan.own)
     pictures = sum(map(len, plan.own.values()))
     each = f", {written / pictures:,.0f} bytes each on disk" if pictures else ""
-    typer.echo(f"There: {pictures:,} pictures{each}: {folder}")
+    typer.echo(f"Kept: {pictures:,} pictures{each}; `agsm-bench train` with the same flags finds them.")
 
 
 def _show(plan: Plan) -> None:
@@ -77,7 +77,7 @@ def _show(plan: Plan) -> None:
 
 
 def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e7 else f"{count / 1e6:.2f} MB"
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.2f} MB"
 
 
 encode = with_flags(_encode, ModelOptions)
