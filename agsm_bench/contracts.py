@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from agsm_bench.store import Run
     from agsm_bench.tokens.header import TokensConfig
     from agsm_bench.tokens.soft_tokens import SoftTokens
+    from agsm_bench.weights import Part
 
 
 def option(default: Any, help: str, **limits: float) -> Any:
@@ -137,6 +138,8 @@ class Backbone:
     """The files that `load` reads, by component; None: all safetensors below `weights`. Raises as that does."""
     settings: Callable[[], Mapping[str, Any]] | None = None
     """What images depend on besides the weights, e.g. {"dtype": "float16"}, and what the weights are called."""
+    survey: Callable[[], Sequence[Part]] | None = None
+    """Every component of the model as it is on this machine, for `doctor`; None: as `weights` says."""
     configure: Callable[[Backbone, ModelOptions], Backbone] | None = None
     """This backbone with a user's `ModelOptions`; None where it takes none."""
 
