@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from agsm_bench.store import Run
     from agsm_bench.tokens.header import TokensConfig
     from agsm_bench.tokens.soft_tokens import SoftTokens
+    from agsm_bench.weights import Part
 
 
 def option(default: Any, help: str, **limits: float) -> Any:
@@ -148,6 +149,8 @@ class Backbone:
     """What images depend on besides the weights, e.g. {"dtype": "float16"}, and what the weights are called."""
     load_encoder: Callable[[], ImageEncoder] | None = None
     """The VAE alone, as `load` has it; None where pictures are drawn, and their latents not kept."""
+    survey: Callable[[], Sequence[Part]] | None = None
+    """Every component of the model as it is on this machine, for `doctor`; None: as `weights` says."""
     configure: Callable[[Backbone, ModelOptions], Backbone] | None = None
     """This backbone with a user's `ModelOptions`; None where it takes none."""
 

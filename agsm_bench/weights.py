@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from agsm_bench.errors import MissingError
 
 INDEX = "model_index.json"
-WITHOUT_WEIGHTS = ("tokenizer", "scheduler", "feature_extractor", "image_processor", "safety_checker", "image_encoder")
-"""Components of a pipeline that have no weights, or that are not loaded, by the beginning of their names."""
+NOT_LOADED = ("feature_extractor", "image_processor", "safety_checker", "image_encoder")
+"""Components of a pipeline that are not loaded, or not needed, by the beginning of their names."""
+WITHOUT_WEIGHTS = ("tokenizer", "scheduler", *NOT_LOADED)
+"""Those, and the ones that have no weights."""
+LONGEST_HEADER = 100_000_000
+"""Bytes; the limit of the safetensors library."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +106,77 @@ def model_files(located: Located, subfolder: str = "") -> list[Path]:
     """
     folder = located.path / subfolder
     files = sorted(folder.glob("*.safetensors"))
-    plain = [file for file in files if not is_fp16_only([file])]
-    chosen = plain or files
+    # a dot marks a variant, e.g. `.non_ema`, or another format's copy, and diffusers reads the plain name
+    plain = [file for file in files if "." not in file.stem]
+    chosen = plain or [file for file in files if is_fp16_only([file])]
     if not chosen or not (folder / "config.json").is_file():
         part = f"'{subfolder}' of " if subfolder else ""
         raise MissingError(f"The weights of {part}{located.name} are not at {folder}.", located.fix)
     _check_shards(located, folder, chosen)
     return chosen
+
+
+@dataclass(frozen=True)
+class Part:
+    """A component of a model as it is on this machine."""
+
+    name: str
+    files: tuple[Path, ...] = ()
+    """Its weights; none where something is wrong."""
+    problem: MissingError | None = None
+    gigabytes: float = 0.0
+    """Of what is to be downloaded, where nothing of it is there and the size is known."""
+
+
+def survey(name: str, find: Callable[[], Sequence[Path]]) -> Part:
+    """A component whose files `find` finds, each of which has been looked at; raises nothing."""
+    try:
+        files = tuple(find())
+        for file in files:
+            tensors_in(file)
+    except MissingError as error:
+        return Part(name, problem=error)
+    return Part(name, files)
+
+
+def survey_pipeline(located: Located, leave_out: Sequence[str] = ()) -> list[Part]:
+    """Every component of a diffusers pipeline folder that is loaded: its weights, or else its files; raises nothing."""
+    try:
+        names = [name for name in _components(located) if name not in leave_out and not name.startswith(NOT_LOADED)]
+    except MissingError as error:
+        return [Part("pipeline", problem=error)]
+    return [survey(name, partial(_component_files, located, name)) for name in names]
+
+
+def _component_files(located: Located, name: str) -> list[Path]:
+    if not name.startswith(WITHOUT_WEIGHTS):
+        return model_files(located, name)
+    if not any((located.path / name).glob("*")):
+        raise MissingError(f"'{name}' of {located.name} is not at {located.path / name}.", located.fix)
+    return []
+
+
+def tensors_in(file: Path) -> dict[str, Any]:
+    """The entries of a safetensors file (`dtype`, `shape`, `data_offsets`) by name; reads its header alone.
+
+    Raises:
+        MissingError: it cannot be read, or is cut short.
+    """
+    fix = f"Delete {file} and get it again."
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if length > LONGEST_HEADER:
+                raise ValueError("it does not begin like a safetensors file")
+            header = json.loads(stream.read(length))
+            size = stream.seek(0, 2) - 8 - length
+        header.pop("__metadata__", None)
+        expected = max(entry["data_offsets"][1] for entry in header.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise MissingError(f"{file} is damaged ({error}).", fix) from error
+    if size != expected:
+        raise MissingError(f"{file} is damaged: {size:,} bytes of tensors, {expected:,} expected.", fix)
+    return header
 
 
 def read_config(located: Located, component: str) -> dict[str, Any]:

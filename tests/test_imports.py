@@ -20,7 +20,7 @@ LEVELS = (
     ("trainers", "benchmarks", "backbones", "metrics"),
     ("generate", "score", "evaluate", "rescore"),
     ("report",),
-    ("demo", "reproduce"),
+    ("demo", "reproduce", "doctor", "push"),
     ("cli",),
     ("__main__",),
 )

@@ -4,43 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import diffusers
 import pytest
 import torch
-from diffusers import SD3Transformer2DModel, UNet2DConditionModel
 
 from agsm_bench import plugins
+from agsm_bench.diffusion.architectures import ARCHITECTURES
 from agsm_bench.tokens import SoftTokens
 
-SD15: dict[str, Any] = {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}
-SDXL: dict[str, Any] = {
-    "sample_size": 128,
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "block_out_channels": (320, 640, 1280),
-    "transformer_layers_per_block": (1, 2, 10),
-    "cross_attention_dim": 2048,
-    "attention_head_dim": (5, 10, 20),
-    "use_linear_projection": True,
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 256,
-    "projection_class_embeddings_input_dim": 2816,
-}
-SD3: dict[str, Any] = {
-    "sample_size": 128,
-    "in_channels": 16,
-    "out_channels": 16,
-    "num_layers": 24,
-    "attention_head_dim": 64,
-    "num_attention_heads": 24,
-    "joint_attention_dim": 4096,
-    "caption_projection_dim": 1536,
-    "pooled_projection_dim": 2048,
-    "pos_embed_max_size": 192,
-}
 CLASSES = {
-    "sd15": (UNet2DConditionModel, SD15),
-    "sdxl": (UNet2DConditionModel, SDXL),
-    "sd3": (SD3Transformer2DModel, SD3),
+    name: (getattr(diffusers, each.network["_class_name"]), {k: v for k, v in each.network.items() if k[0] != "_"})
+    for name, each in ARCHITECTURES.items()
 }
 
 
@@ -57,6 +31,35 @@ def parameters(module: torch.nn.Module) -> int:
 @pytest.mark.parametrize(("name", "count"), [("sd15", 859_520_964), ("sdxl", 2_567_463_684), ("sd3", 2_028_328_000)])
 def test_parameters_of_the_backbones(name: str, count: int) -> None:
     assert parameters(network(name)) == count
+
+
+def test_parameters_of_the_other_models() -> None:
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
+
+    big_g = CLIPTextConfig(
+        hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=20, projection_dim=1280
+    )
+    clip_l = CLIPTextConfig(
+        hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, projection_dim=768
+    )
+    t5 = T5Config(d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64, feed_forward_proj="gated-gelu")
+    vae = {
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "block_out_channels": (128, 256, 512, 512),
+        "layers_per_block": 2,
+    }
+    with torch.device("meta"):
+        found = {
+            "text_encoder": CLIPTextModelWithProjection(clip_l),
+            "text_encoder_2": CLIPTextModelWithProjection(big_g),
+            "text_encoder_3": T5EncoderModel(t5),
+            "vae": diffusers.AutoencoderKL(latent_channels=16, use_quant_conv=False, use_post_quant_conv=False, **vae),
+        }
+        of_unets = diffusers.AutoencoderKL(**vae)
+    others = ARCHITECTURES["sd3"].others
+    assert {name: parameters(model) for name, model in found.items()} == others
+    assert parameters(of_unets) == ARCHITECTURES["sdxl"].others["vae"]
 
 
 @pytest.mark.parametrize(

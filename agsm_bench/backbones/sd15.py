@@ -31,7 +31,14 @@ FAMILY = Family(
     pipeline="StableDiffusionPipeline",
     network="unet",
     denoiser=denoiser,
-    default=HubModel("stable-diffusion-v1-5/stable-diffusion-v1-5", include=("*.json", "*.txt", "*/*.safetensors")),
+    default=HubModel(
+        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        gigabytes=4.3,
+        include=(
+            *("*.json", "*.txt", "unet/diffusion_pytorch_model.safetensors"),
+            *("vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"),
+        ),
+    ),
     variants={
         "dpo": HubModel("mhdang/dpo-sd1.5-text2image-v1"),
         "spo": HubModel("SPO-Diffusion-Models/SPO-SD-v1-5_4k-p_10ep"),

@@ -32,8 +32,12 @@ FAMILY = Family(
     denoiser=denoiser,
     default=HubModel(
         "stabilityai/stable-diffusion-3-medium-diffusers",
+        gigabytes=15.5,
         gated=True,
-        include=("*.json", "*.txt", "*/*.safetensors", "*.model"),
+        include=(
+            *("*.json", "*.txt", "*.model", "*/diffusion_pytorch_model.safetensors", "*/model.safetensors"),
+            "text_encoder_3/model-*.safetensors",
+        ),
     ),
     has_t5=True,
 )

@@ -31,9 +31,18 @@ FAMILY = Family(
     pipeline="StableDiffusionXLPipeline",
     network="unet",
     denoiser=denoiser,
-    default=HubModel("stabilityai/stable-diffusion-xl-base-1.0", include=("*.json", "*.txt", "*/*.safetensors")),
+    default=HubModel(
+        "stabilityai/stable-diffusion-xl-base-1.0",
+        gigabytes=13.5,
+        include=(
+            *("*.json", "*.txt", "unet/diffusion_pytorch_model.safetensors"),
+            *("text_encoder/model.safetensors", "text_encoder_2/model.safetensors"),
+        ),
+    ),
     # the pipeline's own overflows in half precision
-    vae=HubModel("madebyollin/sdxl-vae-fp16-fix"),
+    vae=HubModel(
+        "madebyollin/sdxl-vae-fp16-fix", gigabytes=0.33, include=("*.json", "diffusion_pytorch_model.safetensors")
+    ),
     variants={
         "dpo": HubModel("mhdang/dpo-sdxl-text2image-v1"),
         "spo": HubModel("SPO-Diffusion-Models/SPO-SDXL_4k-p_10ep"),

@@ -42,6 +42,8 @@ COMMANDS = {
         "List trainers, benchmarks, backbones and metrics, each with its one-line description.",
     ),
     "data": ("data:data", "Get, check and find the photo domain's data."),
+    "doctor": ("doctor:doctor", "Check that packages, weights, data, GPU, memory and disk are there for a run."),
+    "push": ("push:push", "Upload soft tokens with a model card to the Hugging Face hub."),
     "shapes": ("shapes:shapes", "Build and look at the embedded miniature world."),
 }
 """Name -> where it is below agsm_bench.cli, and its line in --help: importing all of them would take longest."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,7 +13,18 @@ from agsm_bench.contracts import Backbone, Sampling, TrainingData, TrainingDefau
 from agsm_bench.errors import MissingError, UserError
 from agsm_bench.model_options import VARIANTS, ModelOptions
 from agsm_bench.tokens.header import TokensConfig
-from agsm_bench.weights import HubModel, Located, is_fp16_only, locate, model_files, pipeline_parts, read_config
+from agsm_bench.weights import (
+    HubModel,
+    Located,
+    Part,
+    is_fp16_only,
+    locate,
+    model_files,
+    pipeline_parts,
+    read_config,
+    survey,
+    survey_pipeline,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -117,6 +128,7 @@ def _bound(family: Family, options: ModelOptions) -> dict[str, Any]:
         "load": lambda: family.denoiser(load(family, options), options),
         "load_encoder": lambda: load_encoder(family, options),
         "settings": lambda: settings(sources(family, options), options),
+        "survey": lambda: survey_sources(family, options),
     }
 
 
@@ -126,14 +138,49 @@ def sources(family: Family, options: ModelOptions) -> Sources:
     Raises:
         MissingError: one is not on this machine, with the command that gets it.
     """
+    return Sources(**{name: _locate(name, source, options) for name, source in _asked(family, options).items()})
+
+
+def _asked(family: Family, options: ModelOptions) -> dict[str, HubModel | str]:
+    """What each field of `Sources` is to be, where the options or the family say anything."""
     own_vae = family.vae if options.model is None else None
-    vae = options.vae or own_vae
-    return Sources(
-        locate(options.model or family.default, options.revision),
-        locate(family.variants.get(options.unet, options.unet)) if options.unet else None,
-        locate(vae) if vae else None,
-        locate(options.lora) if options.lora else None,
-    )
+    asked = {
+        "pipeline": options.model or family.default,
+        "network": family.variants.get(options.unet, options.unet) if options.unet else None,
+        "vae": options.vae or own_vae,
+        "lora": options.lora,
+    }
+    return {name: source for name, source in asked.items() if source}
+
+
+def _locate(name: str, source: HubModel | str, options: ModelOptions) -> Located:
+    return locate(source, options.revision if name == "pipeline" else None)
+
+
+def survey_sources(family: Family, options: ModelOptions) -> list[Part]:
+    """Every component that is loaded, as it is on this machine; what is missing or damaged raises nothing."""
+    asked, found, parts = _asked(family, options), {}, []
+    for name, source in asked.items():
+        try:
+            found[name] = _locate(name, source, options)
+        except MissingError as error:
+            size = source.gigabytes if isinstance(source, HubModel) else None
+            parts.append(Part(name, problem=error, gigabytes=size or 0.0))
+    if pipeline := found.pop("pipeline", None):
+        parts += _survey_pipeline(pipeline, family, options, tuple(asked))
+    for name, located in found.items():
+        component = family.network if name == "network" else name
+        files = partial(model_files, located, _subfolder(located, component))
+        parts.append(survey(component, partial(_lora_files, located) if name == "lora" else files))
+    return parts
+
+
+def _survey_pipeline(located: Located, family: Family, options: ModelOptions, asked: Sequence[str]) -> list[Part]:
+    if located.path.is_file():
+        return [survey("pipeline", lambda: [located.path])]
+    replaced = [family.network] * ("network" in asked) + ["vae"] * ("vae" in asked)
+    without_t5 = ["text_encoder_3", "tokenizer_3"] if options.t5 == "off" else []
+    return survey_pipeline(located, [*replaced, *without_t5])
 
 
 def weight_parts(found: Sources, family: Family, options: ModelOptions) -> dict[str, list[Path]]:
