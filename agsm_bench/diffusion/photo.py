@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from agsm_bench.contracts import Backbone, Sampling, TrainingData, TrainingDefaults
 from agsm_bench.errors import MissingError, UserError
-from agsm_bench.model_options import VARIANTS, ModelOptions
+from agsm_bench.model_options import VARIANTS, ModelOptions, saving_of
 from agsm_bench.tokens.header import TokensConfig
 from agsm_bench.weights import HubModel, Located, is_fp16_only, locate, model_files, pipeline_parts, read_config
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import torch
 
     from agsm_bench.diffusion.denoiser import Denoiser
+
+UNLOADABLE = (OSError, ValueError, KeyError, RuntimeError, ImportError)
+"""What diffusers and transformers raise for models that are damaged or not what they are taken for."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Family:
         sampling: Sampling,
         training: TrainingDefaults,
         token_init: Literal["empty", "normal"],
-        training_data: Callable[[int, bool], TrainingData],
+        training_data: Callable[..., TrainingData],
     ) -> Backbone:
         """The plugin, with every option at its default; `configured` gives it others."""
         return Backbone(
@@ -70,9 +73,12 @@ class Sources:
     network: Located | None = None
     vae: Located | None = None
     lora: Located | None = None
+    configs: Located | None = None
+    """Of a single file: a pipeline with the settings of its parts, and the tokenizers."""
 
     def describe(self) -> dict[str, str]:
         named = {"model": self.pipeline, "unet": self.network, "vae": self.vae, "lora": self.lora}
+        named |= {"configs": self.configs}
         return {name: located.describe() for name, located in named.items() if located}
 
 
@@ -99,9 +105,7 @@ def configure(family: Family, base: Backbone, options: ModelOptions) -> Backbone
 
 def _fitting(tokens: TokensConfig, family: Family, found: Sources) -> TokensConfig:
     """The tokens at the width of the user's network, in no more blocks than it has."""
-    if found.pipeline.path.is_file():
-        return tokens
-    config = read_config(found.pipeline, family.network)
+    config = read_config(found.configs or found.pipeline, family.network)
     if family.network == "unet":
         return replace(tokens, dim=config["cross_attention_dim"])
     return replace(tokens, dim=config["caption_projection_dim"], layers=min(tokens.layers, config["num_layers"]))
@@ -125,12 +129,22 @@ def sources(family: Family, options: ModelOptions) -> Sources:
     """
     own_vae = family.vae if options.model is None else None
     vae = options.vae or own_vae
+    pipeline = locate(options.model or family.default, options.revision)
     return Sources(
-        locate(options.model or family.default, options.revision),
+        pipeline,
         locate(family.variants.get(options.unet, options.unet)) if options.unet else None,
         locate(vae) if vae else None,
         locate(options.lora) if options.lora else None,
+        _configs(family.default) if pipeline.path.is_file() else None,
     )
+
+
+def _configs(default: HubModel) -> Located:
+    try:
+        return locate(replace(default, gigabytes=None, include=("*.json", "*.txt", "*.model")))
+    except MissingError as error:
+        what = f"A single file holds weights alone, and the settings of {default.repo} are not in the hub cache."
+        raise MissingError(what, error.fix) from error
 
 
 def weight_parts(found: Sources, family: Family, options: ModelOptions) -> dict[str, list[Path]]:
@@ -141,10 +155,7 @@ def weight_parts(found: Sources, family: Family, options: ModelOptions) -> dict[
     """
     replaced = [name for name, part in ((family.network, found.network), ("vae", found.vae)) if part]
     left_out = [*replaced, *(["text_encoder_3"] if options.t5 == "off" else [])]
-    if found.pipeline.path.is_file():
-        parts = {"pipeline": [found.pipeline.path]}
-    else:
-        parts = pipeline_parts(found.pipeline, left_out)
+    parts = {"pipeline": [found.pipeline.path]} if found.configs else pipeline_parts(found.pipeline, left_out)
     if found.network:
         parts[family.network] = model_files(found.network, _subfolder(found.network, family.network))
     if found.vae:
@@ -156,7 +167,8 @@ def weight_parts(found: Sources, family: Family, options: ModelOptions) -> dict[
 
 def settings(found: Sources, options: ModelOptions) -> dict[str, Any]:
     """What of the options changes an image besides the weights, and what the weights are called."""
-    return {**found.describe(), "t5": options.t5, "dtype": dtype_name(options), "protocol": options.protocol}
+    how = {"t5": options.t5, "dtype": dtype_name(options), "protocol": options.protocol, "saving": saving_of(options)}
+    return {**found.describe(), **how, **({"compile": True} if options.compile else {})}
 
 
 def load(family: Family, options: ModelOptions) -> Any:
@@ -167,22 +179,31 @@ def load(family: Family, options: ModelOptions) -> Any:
     """
     import diffusers
     import torch
+    from diffusers.loaders.single_file_utils import SingleFileComponentError
     from safetensors import SafetensorError
 
+    from agsm_bench.diffusion.compiling import check_compiler, compile_blocks
     from agsm_bench.diffusion.loading import quiet
+    from agsm_bench.diffusion.minmax import MinMaxImages
 
     found = sources(family, options)
     weight_parts(found, family, options)
+    if options.compile:
+        check_compiler(device_name(options))
     quiet()
     dtype = getattr(torch, dtype_name(options))
     try:
         components = dict(family.fixed) | _components(found, family, options, dtype)
-        pipe = _pipeline(getattr(diffusers, family.pipeline), found.pipeline, components, dtype)
+        pipe = _pipeline(getattr(diffusers, family.pipeline), found, components, dtype)
         if found.lora:
             _fuse(pipe, found.lora, family.network)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+    except (*UNLOADABLE, SafetensorError, SingleFileComponentError) as error:
         reason = str(error).partition("\n")[0]
         raise MissingError(f"{found.pipeline.name} does not load ({reason}).", found.pipeline.fix) from error
+    if saving_of(options) == "official-minmax":
+        pipe.image_processor = MinMaxImages.from_config(pipe.image_processor.config)
+    if options.compile:
+        compile_blocks(getattr(pipe, family.network))
     return _placed(pipe, options)
 
 
@@ -204,12 +225,14 @@ def device_name(options: ModelOptions) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _pipeline(kind: Any, located: Located, components: dict[str, Any], dtype: torch.dtype) -> Any:
-    if located.path.is_file():
-        return kind.from_single_file(str(located.path), torch_dtype=dtype, **components)
-    parts = pipeline_parts(located, list(components))
+def _pipeline(kind: Any, found: Sources, components: dict[str, Any], dtype: torch.dtype) -> Any:
+    folder = found.pipeline.path
+    if found.configs:
+        configs = str(found.configs.path)
+        return kind.from_single_file(str(folder), config=configs, local_files_only=True, dtype=dtype, **components)
+    parts = pipeline_parts(found.pipeline, list(components))
     variant = "fp16" if any(map(is_fp16_only, parts.values())) else None
-    return kind.from_pretrained(located.path, dtype=dtype, variant=variant, **components)
+    return kind.from_pretrained(folder, dtype=dtype, variant=variant, **components)
 
 
 def _components(found: Sources, family: Family, options: ModelOptions, dtype: torch.dtype) -> dict[str, Any]:

@@ -96,7 +96,7 @@ class PreferenceTask:
         """Nothing: a variant is as large as its backbone."""
 
     def _load(self, pairs: Sequence[PreferencePair]) -> PreferenceBatch:
-        size = self.job.backbone.sampling.size
+        size = self.job.options.size or self.job.backbone.sampling.size
         pictures = np.stack([pair.images(size) for pair in pairs], axis=1)
         pixels = torch.from_numpy(pictures).flatten(0, 1).permute(0, 3, 1, 2).float().div(127.5).sub(1)
         latents = self.denoiser.encode_images(pixels).unflatten(0, (2, len(pairs)))
