@@ -104,6 +104,8 @@ class TrainingDefaults:
     """Of the trainers that fine-tune the backbone."""
     beta: float = 2000.0
     """Diffusion-DPO's beta (released: SD1.5 2000, SDXL 5000)."""
+    size: int | None = None
+    """Side of the training images in pixels (released: 512 for every backbone); None: the world has one size."""
 
 
 class TrainingData(Protocol):
@@ -141,8 +143,9 @@ class Backbone:
     weights: Callable[[], Path]
     """The folder with the weights; raises MissingError with the command that gets them."""
     load: Callable[[], Denoiser]
-    training_data: Callable[[int, bool], TrainingData]
-    """(seed, held out) -> the pairs that tokens are trained on, or the held-out ones for validation."""
+    training_data: Callable[..., TrainingData]
+    """(seed, held out) -> the pairs that tokens are trained on, or the held-out ones for validation; of photographs
+    with `size=`, their side in pixels."""
     weight_parts: Callable[[], Mapping[str, Sequence[Path]]] | None = None
     """The files that `load` reads, by component; None: all safetensors below `weights`. Raises as that does."""
     settings: Callable[[], Mapping[str, Any]] | None = None
@@ -230,6 +233,15 @@ def check_options(options: Any) -> None:
             if bound in limits and wrong(value, limits[bound]):
                 word = "at least" if bound == "min" else "at most"
                 raise UserError(f"{flag} is {value}.", f"Use {word} {limits[bound]:g}.")
+
+
+def check_size(backbone: Backbone, size: int | None) -> None:
+    """Raises UserError for a side that the latents of photographs cannot have."""
+    from agsm_bench.errors import UserError
+
+    step = 16 if backbone.tokens.placement == "mmdit" else 8
+    if backbone.domain == "photo" and size and size % step:
+        raise UserError(f"--size is {size}.", f"Use a multiple of {step}, e.g. {backbone.sampling.size}.")
 
 
 def default_of(item: Any) -> Any:

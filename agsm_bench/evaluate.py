@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from agsm_bench import plugins
-from agsm_bench.contracts import Backbone, Benchmark, Progress, check_options, option
-from agsm_bench.errors import UserError
+from agsm_bench.contracts import Backbone, Benchmark, Progress, check_options, check_size, option
+from agsm_bench.errors import MissingError, UserError
 from agsm_bench.model_options import ModelOptions, configured
+from agsm_bench.protocol import Polarity, forgets_time_embedding, unconditional_polarity
 from agsm_bench.provenance import provenance
 from agsm_bench.shards import in_shard
 from agsm_bench.store import Run
@@ -35,8 +36,8 @@ class EvaluationOptions:
     size: int | None = option(None, "Side of the images in pixels. (default: the backbone's)", min=8)
     seed: int = option(0, "Seed of all samples' noise.", min=0)
     batch_size: int = option(64, "Images at once; changes the speed, not the images.", min=1)
-    unconditional: Literal["positive", "negative"] = option(
-        "positive", "Soft tokens in the unconditional half of CFG (paper Table 5)."
+    unconditional: Literal["positive", "negative"] | None = option(
+        None, "Soft tokens in the unconditional half of CFG (paper Table 5). (default: positive, the protocol's)"
     )
 
 
@@ -68,6 +69,7 @@ def evaluate(request: Request, progress: Progress) -> dict[str, Any]:
     check_options(request.model)
     benchmark: Benchmark = plugins.load("benchmarks", request.benchmark)
     backbone = configured(plugins.load("backbones", request.backbone), request.model)
+    check_size(backbone, request.options.size)
     variant = read_variant(request.backbone_weights, backbone) if request.backbone_weights else None
     header = _checked_header(request, backbone, variant)
     spec = run_spec(request, benchmark, backbone, header, variant)
@@ -108,9 +110,16 @@ def run_spec(
         seed=request.options.seed,
         images_per_prompt=_or(request.options.images_per_prompt, benchmark.images_per_prompt),
         tokens=header.tokens_hash if header else None,
-        unconditional=request.options.unconditional,
+        unconditional=_unconditional(request, header),
         model=backbone.settings() if backbone.settings else None,
     )
+
+
+def _unconditional(request: Request, header: TokensHeader | None) -> Polarity:
+    """What is asked, or the protocol's; without tokens it is `positive` by name."""
+    if request.options.unconditional or header is None:
+        return request.options.unconditional or "positive"
+    return unconditional_polarity(request.model.protocol, request.backbone, header.config.polarities)
 
 
 def spread(prompts: Sequence[Prompt], limit: int | None) -> list[Prompt]:
@@ -126,10 +135,20 @@ def samples_of(prompts: Sequence[Prompt], images_per_prompt: int) -> list[Sample
 
 
 def score_run(run: Run, benchmark: Benchmark, samples: Sequence[Sample], progress: Progress) -> dict[str, Any]:
-    """Scores what lacks a score, and writes the summary."""
+    """Scores what lacks a score, and writes the summary.
+
+    Raises:
+        MissingError: the detector is absent; it says that the images are kept.
+    """
     from agsm_bench.score import detector_of, measured, score_images, summarise
 
-    detector = detector_of(run.manifest.spec.domain)
+    try:
+        detector = detector_of(run.manifest.spec.domain)
+    except MissingError as error:
+        kept = sum(1 for sample in samples if sample.id in run.records.images)
+        raise MissingError(
+            f"{error.message} Nothing is scored; {kept} images are made and kept in {run.folder / 'images'}.", error.fix
+        ) from error
     for done, _ in enumerate(score_images(run, benchmark, samples, detector), 1):
         progress("score", done, len(samples))
     return summarise(run, benchmark, samples, measured(run, samples, progress))
@@ -154,7 +173,7 @@ def _run_model(
 
     denoiser, tokens = load_denoiser(backbone, variant), _load_tokens(request, backbone)
     if missing:
-        _generate(run, denoiser, tokens, request.options, missing, len(samples), progress)
+        _generate(run, denoiser, tokens, request.options.batch_size, missing, len(samples), progress)
     for measure in measures:
         measure.write(run, denoiser, tokens, backbone.training_data(0, True), progress)
 
@@ -163,17 +182,17 @@ def _generate(
     run: Run,
     denoiser: Denoiser,
     tokens: SoftTokens | None,
-    options: EvaluationOptions,
+    batch_size: int,
     missing: Sequence[Sample],
     total: int,
     progress: Progress,
 ) -> None:
     from agsm_bench.generate import generate
 
-    negative = 1 if options.unconditional == "negative" else None
+    negative = 1 if run.manifest.spec.unconditional == "negative" else None
     attached = tokens.attached(denoiser.pipe, unconditional_polarity=negative) if tokens else nullcontext()
     with attached:
-        images = generate(denoiser, run.manifest.spec, missing, options.batch_size)
+        images = generate(denoiser, run.manifest.spec, missing, batch_size)
         for done, (sample, png) in enumerate(images, total - len(missing) + 1):
             run.add_image(sample, png)
             progress("generate", done, total)
@@ -182,9 +201,14 @@ def _generate(
 def _load_tokens(request: Request, backbone: Backbone) -> SoftTokens | None:
     if request.tokens is None:
         return None
+    from agsm_bench.seeds import generator_for
     from agsm_bench.tokens.checkpoint import load_tokens
 
-    return load_tokens(request.tokens, backbone.name)
+    tokens = load_tokens(request.tokens, backbone.name)
+    trainer = read_header(request.tokens).training["trainer"]
+    if forgets_time_embedding(request.model.protocol, trainer, backbone.name):
+        tokens.forget_time(generator_for("forgotten time embedding", request.options.seed))
+    return tokens
 
 
 def _checked_header(request: Request, backbone: Backbone, variant: Variant | None) -> TokensHeader | None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from agsm_bench.contracts import Backbone, option
 from agsm_bench.errors import UserError
+from agsm_bench.protocol import Saving, saving
 
 VARIANTS = ("dpo", "spo", "inpo")
 """Preference-tuned UNets that have a name (paper Table 3)."""
@@ -35,7 +36,10 @@ class ModelOptions:
     )
     compile: bool = option(False, "torch.compile the network.")
     protocol: Literal["paper", "released"] = option(
-        "paper", "Where the paper and the authors' code differ, whom to follow."
+        "paper", "Where the paper and the authors' code differ, whom to follow (agsm_bench/protocol.py: all of it)."
+    )
+    saving: Literal["auto", "clamp", "official-minmax"] = option(
+        "auto", "Decoded images are clamped, or each stretched to its own range as released; auto: by the protocol."
     )
 
 
@@ -56,7 +60,30 @@ def configured(backbone: Backbone, options: ModelOptions) -> Backbone:
     return backbone
 
 
+def saving_of(options: ModelOptions) -> Saving:
+    """How images are saved: as the options say, else as the protocol does."""
+    return saving(options.protocol) if options.saving == "auto" else options.saving
+
+
 def changes(options: ModelOptions) -> dict[str, Any]:
     """The options that are not the default."""
     defaults = asdict(ModelOptions())
     return {name: value for name, value in asdict(options).items() if value != defaults[name]}
+
+
+def dtype_name(options: ModelOptions) -> str:
+    """The type of the weights: half precision on a GPU, unless the options say."""
+    if options.dtype != "auto":
+        return options.dtype
+    return "float32" if device_name(options) == "cpu" else "float16"
+
+
+def device_name(options: ModelOptions) -> str:
+    """The device that the options name, or the best one that is there."""
+    if options.device:
+        return options.device
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,28 +13,35 @@ from PIL import Image
 from agsm_bench.data.places import folder_of, record_of
 from agsm_bench.data.table import dataset
 
-WORDS = ("red", "blue", "green", "dog", "cat")
+IDS = {"train2017": [30, 9, 25], "val2017": [632, 139]}
 
 
-def save_coco(root: Path, train: Sequence[int], val: Sequence[int], copies: dict[int, int] | None = None) -> None:
-    """Images of noise by their ids, five captions each, in what AGSM_BENCH_DATA is to be while this is called.
+def plain(key: int) -> Image.Image:
+    """One colour, which tells the image by its id."""
+    return Image.new("RGB", (40, 20), (key % 256, 0, 0))
 
-    `copies` names images that have another one's content.
-    """
-    for split, ids in (("train2017", train), ("val2017", val)):
-        (root / "coco" / split).mkdir(parents=True)
-        for key in ids:
-            noise = np.random.default_rng((copies or {}).get(key, key)).integers(0, 256, (20, 24, 3), np.uint8)
-            Image.fromarray(noise).save(root / "coco" / split / f"{key:012}.jpg")
-    (root / "coco" / "annotations").mkdir()
-    for split, ids in (("train2017", train), ("val2017", val)):
+
+def noise(key: int) -> Image.Image:
+    """Noise of an image's own."""
+    return Image.fromarray(np.random.default_rng(key).integers(0, 256, (20, 24, 3), np.uint8))
+
+
+def write_coco(
+    root: Path, ids: Mapping[str, Sequence[int]] = IDS, picture: Callable[[int], Image.Image] = plain
+) -> None:
+    """Writes pictures by their ids, five captions each, to `root`, which AGSM_BENCH_DATA is to name meanwhile."""
+    (root / "coco" / "annotations").mkdir(parents=True)
+    for split, keys in ids.items():
+        (root / "coco" / split).mkdir()
+        for key in keys:
+            picture(key).save(root / "coco" / split / f"{key:012}.jpg")
         content = {
-            "images": [{"id": key, "file_name": f"{key:012}.jpg"} for key in ids],
-            "annotations": [{"image_id": key, "caption": f"{word} {key}"} for word in WORDS for key in ids],
+            "images": [{"id": key, "file_name": f"{key:012}.jpg"} for key in keys],
+            "annotations": [{"image_id": key, "caption": f"{key} said {n}.\n"} for n in range(5) for key in keys],
         }
         (root / "coco" / "annotations" / f"captions_{split}.json").write_text(json.dumps(content))
     for name in ("coco-train2017", "coco-val2017", "coco-captions"):
-        record = record_of(dataset(name))
-        record.parent.mkdir(exist_ok=True)
-        files = {path.name: sha256(path.read_bytes()).hexdigest() for path in folder_of(dataset(name)).iterdir()}
-        record.write_text(json.dumps({"files": files}))
+        data = dataset(name)
+        record_of(data).parent.mkdir(exist_ok=True)
+        files = {path.name: sha256(path.read_bytes()).hexdigest() for path in folder_of(data).iterdir()}
+        record_of(data).write_text(json.dumps({"files": files}))

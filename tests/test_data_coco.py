@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from coco_tiny import write_coco
 from PIL import Image
 
 from agsm_bench.data import coco
 from agsm_bench.data.coco import CocoPairs, coco_images, picture, val5k
-from agsm_bench.data.places import folder_of, record_of
-from agsm_bench.data.table import dataset
 from agsm_bench.errors import MissingError
-
-IDS = {"train2017": [30, 9, 25], "val2017": [632, 139]}
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("AGSM_BENCH_DATA", str(tmp_path))
-    (tmp_path / "coco" / "annotations").mkdir(parents=True)
-    for split, ids in IDS.items():
-        (tmp_path / "coco" / split).mkdir()
-        for key in ids:
-            Image.new("RGB", (40, 20), (key % 256, 0, 0)).save(tmp_path / "coco" / split / f"{key:012}.jpg")
-        content = {
-            "images": [{"id": key, "file_name": f"{key:012}.jpg"} for key in ids],
-            "annotations": [{"image_id": key, "caption": f"{key} said {n}.\n"} for n in range(5) for key in ids],
-        }
-        (tmp_path / "coco" / "annotations" / f"captions_{split}.json").write_text(json.dumps(content))
-    for name in ("coco-train2017", "coco-val2017", "coco-captions"):
-        data = dataset(name)
-        record_of(data).parent.mkdir(exist_ok=True)
-        files = {path.name: "" for path in folder_of(data).iterdir()}
-        record_of(data).write_text(json.dumps({"files": files}))
+    write_coco(tmp_path)
     return tmp_path
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from coco_tiny import save_coco
+from coco_tiny import noise, write_coco
 from conftest import Cli
 from photo_tiny import MAKERS, SIZE, save_tiny
 from safetensors.torch import load_file, save_file
@@ -47,7 +47,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def coco_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("AGSM_BENCH_DATA", str(root))
-    save_coco(root, TRAIN, (2, 4), copies={COPY: 5})
+    write_coco(root, {"train2017": TRAIN, "val2017": (2, 4)}, lambda key: noise({COPY: 5}.get(key, key)))
     return root
 
 

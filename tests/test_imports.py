@@ -13,7 +13,7 @@ LEVELS = (
     ("types", "errors"),
     ("stats", "hypotheses", "seeds", "identity", "provenance", "jsonl", "folders", "tokens.header"),
     (
-        *("contracts", "model_options", "weights", "variant", "manifest", "records"),
+        *("contracts", "protocol", "model_options", "weights", "variant", "manifest", "records"),
         *("store", "images", "shards", "detections", "plugins"),
     ),
     ("geneval", "geneval_prompts", "geneval_rules", "data", "diffusion", "shapes", "tokens", "training"),

@@ -108,3 +108,30 @@ def test_every_hook_sees_the_tokens(name: str) -> None:
     first = tuple(f"transformer_blocks.{i}." for i in range(5)) if name == "sd3" else ("down_blocks", "mid_block")
     assert lengths == {label: text + 4 * label.startswith(first) for label in layers}
     assert sum(label.startswith(first) for label in layers) == {"sd15": 7, "sdxl": 34, "sd3": 5}[name]
+
+
+@pytest.mark.slow
+def test_a_step_of_full_size_sd15_trains_the_tokens_that_it_used() -> None:
+    """Random weights on the CPU, a picture of 512 pixels, psi+: 4 GB of weights and as much for the backward."""
+    torch.manual_seed(0)
+    kind, config = CLASSES["sd15"]
+    model = kind(**config).requires_grad_(False)
+    model.enable_gradient_checkpointing()
+    tokens = SoftTokens.initialise(plugins.load("backbones", "sd15").tokens, torch.Generator().manual_seed(0))
+    noised, text, noise = torch.randn(1, 4, 64, 64), torch.randn(1, 77, 768), torch.randn(1, 4, 64, 64)
+    optimizer = torch.optim.AdamW(tokens.parameters(), lr=1e-3)
+    before = tokens.base.detach().clone()
+    with tokens.attached(model.train()):
+        prediction = model(noised, torch.tensor([705]), text).sample
+        assert prediction.shape == noise.shape
+        (prediction - noise).square().mean().backward()
+    assert tokens.base.grad is not None
+    assert tokens.time is not None
+    assert tokens.time.grad is not None
+    assert tokens.base.grad.isfinite().all()
+    assert (tokens.base.grad[0].abs().sum(-1) > 0).all()
+    assert tokens.base.grad[1].abs().max() == 0
+    assert tokens.time.grad.abs().sum(-1).nonzero().flatten().tolist() == [70]
+    assert all(parameter.grad is None for parameter in model.parameters())
+    optimizer.step()
+    assert (tokens.base.detach()[0] - before[0]).abs().max() == pytest.approx(1e-3, rel=0.05)

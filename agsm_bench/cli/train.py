@@ -15,6 +15,7 @@ from agsm_bench.cli.progress import phases
 from agsm_bench.contracts import PreferenceTrainer, Trainer, check_options
 from agsm_bench.errors import MissingError
 from agsm_bench.model_options import ModelOptions, configured
+from agsm_bench.protocol import training_defaults
 from agsm_bench.training.config import fill, options_of, resolve
 
 BackboneName = Annotated[str, typer.Option(help="Backbone, see `agsm-bench list backbones`.")]
@@ -110,8 +111,9 @@ def _run(
         check_options(each)
     chosen = configured(plugins.load("backbones", backbone), model)
     folder = out or Path("runs") / f"{trainer_name}-{backbone}-{options.seed}"
-    own = fill(own, asdict(chosen.training))
-    resolved = resolve(options, chosen)
+    released = dict(training_defaults(model.protocol, trainer_name, backbone))
+    own = fill(own, asdict(chosen.training) | released)
+    resolved = resolve(fill(options, released), chosen)
     total = int(resolved.steps or 0)
     if isinstance(trainer, Trainer) and (latents := find_latents(chosen)):
         typer.echo(f"Latents of {len(latents.files):,} pictures: {latents.spec.folder}", err=True)

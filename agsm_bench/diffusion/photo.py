@@ -1,36 +1,22 @@
-"""The paper's backbones over stock diffusers pipelines: which files they are made of, and loading them."""
+"""The paper's backbones over stock diffusers pipelines, and how a user's options change them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from agsm_bench.contracts import Backbone, Sampling, TrainingData, TrainingDefaults
-from agsm_bench.errors import MissingError, UserError
-from agsm_bench.model_options import VARIANTS, ModelOptions
+from agsm_bench.diffusion.photo_loading import load, load_encoder
+from agsm_bench.diffusion.photo_sources import Sources, sources, survey_sources, weight_parts
+from agsm_bench.errors import UserError
+from agsm_bench.model_options import VARIANTS, ModelOptions, dtype_name, saving_of
 from agsm_bench.tokens.header import TokensConfig
-from agsm_bench.weights import (
-    HubModel,
-    Located,
-    Part,
-    is_fp16_only,
-    locate,
-    model_files,
-    pipeline_parts,
-    read_config,
-    survey,
-    survey_pipeline,
-)
+from agsm_bench.weights import HubModel, read_config
 
 if TYPE_CHECKING:
-    import torch
-
     from agsm_bench.diffusion.denoiser import Denoiser
-    from agsm_bench.diffusion.image_encoder import ImageEncoder
 
 
 @dataclass(frozen=True)
@@ -59,7 +45,7 @@ class Family:
         sampling: Sampling,
         training: TrainingDefaults,
         token_init: Literal["empty", "normal"],
-        training_data: Callable[[int, bool], TrainingData],
+        training_data: Callable[..., TrainingData],
     ) -> Backbone:
         """The plugin, with every option at its default; `configured` gives it others."""
         return Backbone(
@@ -73,20 +59,6 @@ class Family:
             configure=partial(configure, self),
             **_bound(self, ModelOptions()),
         )
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Where the parts of a backbone come from."""
-
-    pipeline: Located
-    network: Located | None = None
-    vae: Located | None = None
-    lora: Located | None = None
-
-    def describe(self) -> dict[str, str]:
-        named = {"model": self.pipeline, "unet": self.network, "vae": self.vae, "lora": self.lora}
-        return {name: located.describe() for name, located in named.items() if located}
 
 
 def configure(family: Family, base: Backbone, options: ModelOptions) -> Backbone:
@@ -112,9 +84,7 @@ def configure(family: Family, base: Backbone, options: ModelOptions) -> Backbone
 
 def _fitting(tokens: TokensConfig, family: Family, found: Sources) -> TokensConfig:
     """The tokens at the width of the user's network, in no more blocks than it has."""
-    if found.pipeline.path.is_file():
-        return tokens
-    config = read_config(found.pipeline, family.network)
+    config = read_config(found.configs or found.pipeline, family.network)
     if family.network == "unet":
         return replace(tokens, dim=config["cross_attention_dim"])
     return replace(tokens, dim=config["caption_projection_dim"], layers=min(tokens.layers, config["num_layers"]))
@@ -132,219 +102,7 @@ def _bound(family: Family, options: ModelOptions) -> dict[str, Any]:
     }
 
 
-def sources(family: Family, options: ModelOptions) -> Sources:
-    """Finds every part that the options name.
-
-    Raises:
-        MissingError: one is not on this machine, with the command that gets it.
-    """
-    return Sources(**{name: _locate(name, source, options) for name, source in _asked(family, options).items()})
-
-
-def _asked(family: Family, options: ModelOptions) -> dict[str, HubModel | str]:
-    """What each field of `Sources` is to be, where the options or the family say anything."""
-    own_vae = family.vae if options.model is None else None
-    asked = {
-        "pipeline": options.model or family.default,
-        "network": family.variants.get(options.unet, options.unet) if options.unet else None,
-        "vae": options.vae or own_vae,
-        "lora": options.lora,
-    }
-    return {name: source for name, source in asked.items() if source}
-
-
-def _locate(name: str, source: HubModel | str, options: ModelOptions) -> Located:
-    return locate(source, options.revision if name == "pipeline" else None)
-
-
-def survey_sources(family: Family, options: ModelOptions) -> list[Part]:
-    """Every component that is loaded, as it is on this machine; what is missing or damaged raises nothing."""
-    asked, found, parts = _asked(family, options), {}, []
-    for name, source in asked.items():
-        try:
-            found[name] = _locate(name, source, options)
-        except MissingError as error:
-            size = source.gigabytes if isinstance(source, HubModel) else None
-            parts.append(Part(name, problem=error, gigabytes=size or 0.0))
-    if pipeline := found.pop("pipeline", None):
-        parts += _survey_pipeline(pipeline, family, options, tuple(asked))
-    for name, located in found.items():
-        component = family.network if name == "network" else name
-        files = partial(model_files, located, _subfolder(located, component))
-        parts.append(survey(component, partial(_lora_files, located) if name == "lora" else files))
-    return parts
-
-
-def _survey_pipeline(located: Located, family: Family, options: ModelOptions, asked: Sequence[str]) -> list[Part]:
-    if located.path.is_file():
-        return [survey("pipeline", lambda: [located.path])]
-    replaced = [family.network] * ("network" in asked) + ["vae"] * ("vae" in asked)
-    without_t5 = ["text_encoder_3", "tokenizer_3"] if options.t5 == "off" else []
-    return survey_pipeline(located, [*replaced, *without_t5])
-
-
-def weight_parts(found: Sources, family: Family, options: ModelOptions) -> dict[str, list[Path]]:
-    """Every weight file that is loaded, by component.
-
-    Raises:
-        MissingError: one is absent.
-    """
-    replaced = [name for name, part in ((family.network, found.network), ("vae", found.vae)) if part]
-    left_out = [*replaced, *(["text_encoder_3"] if options.t5 == "off" else [])]
-    if found.pipeline.path.is_file():
-        parts = {"pipeline": [found.pipeline.path]}
-    else:
-        parts = pipeline_parts(found.pipeline, left_out)
-    if found.network:
-        parts[family.network] = model_files(found.network, _subfolder(found.network, family.network))
-    if found.vae:
-        parts["vae"] = model_files(found.vae, _subfolder(found.vae, "vae"))
-    if found.lora:
-        parts["lora"] = _lora_files(found.lora)
-    return parts
-
-
 def settings(found: Sources, options: ModelOptions) -> dict[str, Any]:
     """What of the options changes an image besides the weights, and what the weights are called."""
-    return {**found.describe(), "t5": options.t5, "dtype": dtype_name(options), "protocol": options.protocol}
-
-
-def load(family: Family, options: ModelOptions) -> Any:
-    """The pipeline, on its device, with every part that the options name.
-
-    Raises:
-        MissingError: a file is absent or damaged, or a package is.
-    """
-    import diffusers
-    import torch
-
-    found = sources(family, options)
-    weight_parts(found, family, options)
-    dtype = getattr(torch, dtype_name(options))
-    with _loading(found.pipeline):
-        components = dict(family.fixed) | _components(found, family, options, dtype)
-        pipe = _pipeline(getattr(diffusers, family.pipeline), found.pipeline, components, dtype)
-        if found.lora:
-            _fuse(pipe, found.lora, family.network)
-    return _placed(pipe, options)
-
-
-def load_encoder(family: Family, options: ModelOptions) -> ImageEncoder:
-    """The VAE that `load` puts into the pipeline, alone on its device.
-
-    Raises:
-        MissingError: a file is absent or damaged, or a package is.
-    """
-    import torch
-    from diffusers import AutoencoderKL
-
-    from agsm_bench.diffusion.image_encoder import ImageEncoder
-
-    found = sources(family, options)
-    source, device, dtype = found.vae or found.pipeline, device_name(options), getattr(torch, dtype_name(options))
-    with _loading(source):
-        if source.path.is_file():
-            vae = AutoencoderKL.from_single_file(str(source.path), torch_dtype=dtype)
-        else:
-            vae = _model(AutoencoderKL, source, "vae", dtype)
-        return ImageEncoder(vae.to(device).eval(), device)
-
-
-@contextmanager
-def _loading(located: Located) -> Iterator[None]:
-    """Quietly, and what the libraries raise for files that are absent or damaged is the user's to mend."""
-    from safetensors import SafetensorError
-
-    from agsm_bench.diffusion.loading import quiet
-
-    quiet()
-    try:
-        yield
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        reason = str(error).partition("\n")[0]
-        raise MissingError(f"{located.name} does not load ({reason}).", located.fix) from error
-
-
-def dtype_name(options: ModelOptions) -> str:
-    """The type of the weights: half precision on a GPU, unless the options say."""
-    if options.dtype != "auto":
-        return options.dtype
-    return "float32" if device_name(options) == "cpu" else "float16"
-
-
-def device_name(options: ModelOptions) -> str:
-    """The device that the options name, or the best one that is there."""
-    if options.device:
-        return options.device
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _pipeline(kind: Any, located: Located, components: dict[str, Any], dtype: torch.dtype) -> Any:
-    if located.path.is_file():
-        return kind.from_single_file(str(located.path), torch_dtype=dtype, **components)
-    parts = pipeline_parts(located, list(components))
-    variant = "fp16" if any(map(is_fp16_only, parts.values())) else None
-    return kind.from_pretrained(located.path, dtype=dtype, variant=variant, **components)
-
-
-def _components(found: Sources, family: Family, options: ModelOptions, dtype: torch.dtype) -> dict[str, Any]:
-    """Those that do not come from the pipeline as they are."""
-    import diffusers
-
-    made: dict[str, Any] = {}
-    if found.network:
-        made[family.network] = _model(diffusers.UNet2DConditionModel, found.network, family.network, dtype)
-    if found.vae:
-        made["vae"] = _model(diffusers.AutoencoderKL, found.vae, "vae", dtype)
-    if options.t5 == "off":
-        made |= {"text_encoder_3": None, "tokenizer_3": None}
-    if options.t5 == "8bit":
-        made["text_encoder_3"] = _t5_in_8_bits(found.pipeline)
-    return made
-
-
-def _model(kind: Any, located: Located, component: str, dtype: torch.dtype) -> Any:
-    subfolder = _subfolder(located, component)
-    variant = "fp16" if is_fp16_only(model_files(located, subfolder)) else None
-    return kind.from_pretrained(located.path, subfolder=subfolder or None, dtype=dtype, variant=variant)
-
-
-def _t5_in_8_bits(located: Located) -> Any:
-    from transformers import BitsAndBytesConfig, T5EncoderModel
-
-    quantised = BitsAndBytesConfig(load_in_8bit=True)
-    return T5EncoderModel.from_pretrained(located.path, subfolder="text_encoder_3", quantization_config=quantised)
-
-
-def _subfolder(located: Located, component: str) -> str:
-    """A repository may hold a whole pipeline, or the model alone."""
-    return component if (located.path / component).is_dir() else ""
-
-
-def _lora_files(located: Located) -> list[Path]:
-    files = [located.path] if located.path.is_file() else sorted(located.path.glob("*.safetensors"))
-    if len(files) != 1:
-        raise MissingError(f"{located.name} holds {len(files)} LoRA files.", "Name one .safetensors file.")
-    return files
-
-
-def _fuse(pipe: Any, located: Located, component: str) -> None:
-    (file,) = _lora_files(located)
-    pipe.load_lora_weights(file.parent, weight_name=file.name)
-    pipe.fuse_lora(components=[component])
-    pipe.unload_lora_weights()
-
-
-def _placed(pipe: Any, options: ModelOptions) -> Any:
-    device = device_name(options)
-    if options.offload == "model":
-        pipe.enable_model_cpu_offload(device=device)
-    elif options.offload == "sequential":
-        pipe.enable_sequential_cpu_offload(device=device)
-    else:
-        pipe.to(device)
-    return pipe
+    how = {"t5": options.t5, "dtype": dtype_name(options), "protocol": options.protocol, "saving": saving_of(options)}
+    return {**found.describe(), **how, **({"compile": True} if options.compile else {})}

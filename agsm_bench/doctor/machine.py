@@ -53,8 +53,7 @@ def find_device(asked: str | None, shapes: bool) -> tuple[Device, list[Check]]:
 
 
 def _best() -> str:
-    from agsm_bench.diffusion.photo import device_name
-    from agsm_bench.model_options import ModelOptions
+    from agsm_bench.model_options import ModelOptions, device_name
 
     return device_name(ModelOptions())
 

@@ -121,6 +121,12 @@ class SoftTokens(nn.Module):
         times = embedding(time_bin(timestep, config.time_bins), time)
         return tokens + times.view(rows, config.layers, 1, config.dim)
 
+    def forget_time(self, generator: torch.Generator) -> None:
+        """Replace the time embedding, if there is one, by a fresh one, as `initialise` draws it."""
+        if self.time is not None:
+            with torch.no_grad():
+                self.time.normal_(0.0, INITIAL_STD, generator=generator)
+
     @classmethod
     def from_released(
         cls, folder: str | Path, apply: tuple[bool, bool, bool] = (True, True, False), backbone: str | None = None

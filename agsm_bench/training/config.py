@@ -36,6 +36,11 @@ class LoopOptions:
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = option(
         "auto", "Autocast, fp16 with a gradient scaler; auto: fp16 on CUDA as released, else no."
     )
+    size: int | None = option(
+        None,
+        "Photographs: side of the training images in pixels. (default: 512 as released; preferences: the backbone's)",
+        min=8,
+    )
     gradient_checkpointing: bool = option(
         False, "Forget activations inside the network and make them again for the backward: less memory, slower."
     )
@@ -100,6 +105,7 @@ def resolve(options: T, backbone: Backbone) -> T:
     }
     if isinstance(options, PreferenceOptions):
         defaults["learning_rate"] = backbone.training.preference_learning_rate
+        defaults["size"] = backbone.sampling.size if backbone.domain == "photo" else None
     return fill(options, defaults)
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer
+from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer, TrainingData
 from agsm_bench.training.config import LoopOptions, PreferenceOptions, TrainingOptions
 from agsm_bench.training.preferences import Preferences
 from agsm_bench.variant import Variant
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BESIDES = ("keep_every", "rows_per_backward", "gradient_checkpointing")
 """Options that change what a run keeps on the way or how much memory it takes, not what it ends with."""
-LATER = {"mixed_precision": "auto"}
+LATER = {"mixed_precision": "auto", "size": None}
 """Options that came later, with the value at which they are left out: earlier runs are still found and go on."""
 TrainerT = TypeVar("TrainerT", bound=Trainer | PreferenceTrainer)
 OptionsT = TypeVar("OptionsT", bound=LoopOptions)
@@ -43,6 +43,11 @@ class Job(Generic[TrainerT, OptionsT]):
     """The pairs of a preference trainer."""
     latents: Latents | None = None
     """Of the pictures that tokens are trained on, as far as they are kept; they change no bit."""
+
+    def pairs(self, held_out: bool) -> TrainingData:
+        """The stream that tokens are trained on, or the held-out pairs, which are the same for every run."""
+        sized = {"size": self.options.size} if self.options.size else {}
+        return self.backbone.training_data(0 if held_out else self.options.seed, held_out, **sized)
 
     def describe(self) -> dict[str, Any]:
         """What the run's files say of it: the trainer, the backbone, every option, and the data's and weights' hash."""

@@ -97,7 +97,7 @@ class PreferenceTask:
         """Nothing: a variant is as large as its backbone."""
 
     def _load(self, pairs: Sequence[PreferencePair]) -> PreferenceBatch:
-        size = self.job.backbone.sampling.size
+        size = self.job.options.size or self.job.backbone.sampling.size
         pictures = np.stack([pair.images(size) for pair in pairs], axis=1)
         pixels = pixels_of(pictures.reshape(-1, *pictures.shape[2:]))
         latents = self.denoiser.encode_images(pixels).unflatten(0, (2, len(pairs)))

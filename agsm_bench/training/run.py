@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer
+from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer, check_size
 from agsm_bench.errors import ExitCode, UserError
 from agsm_bench.folders import ensure_writable, read_json, write_json
 from agsm_bench.provenance import provenance
@@ -68,10 +68,15 @@ def run_training(
 
 
 def _check(job: Job[Any, Any]) -> None:
-    """Raises UserError for what the backbone or the data has no use for."""
+    """Raises UserError for what the backbone or the data has no use for, and MissingError for data that is absent."""
+    check_size(job.backbone, job.options.size)
+    if job.options.size and job.backbone.domain != "photo":
+        raise UserError(f"--size is for photographs; {job.backbone.name} has pictures of one size.", "Leave it out.")
     if isinstance(job.trainer, Trainer):
         tokens_config(job.options, job.backbone, job.trainer.polarities)
         job.trainer.check(job.objective_options, job.backbone)
+        for held_out in (False, True):
+            job.pairs(held_out).item(0)
     elif job.preferences is None:
         raise UserError(f"{job.trainer_name} needs pairs of images.", "Add --preferences DIR.")
     elif job.options.batch > (count := len(job.preferences.train)):

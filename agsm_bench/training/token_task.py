@@ -34,8 +34,8 @@ class TokenTask:
     def __init__(self, job: TokenJob, denoiser: Denoiser) -> None:
         self.job, self.denoiser = job, denoiser
         self.text = CachedText(denoiser)
-        self.data = job.backbone.training_data(job.options.seed, False)
-        self.validation = ValidationSet.load(denoiser, job.backbone.training_data(0, True), self.text)
+        self.data = job.pairs(held_out=False)
+        self.validation = ValidationSet.load(denoiser, job.pairs(held_out=True), self.text)
         self.student = initial_tokens(job, denoiser).to(denoiser.device)
         self.ema = copy.deepcopy(self.student).requires_grad_(False)
 
