@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEVELS = (
-    ("types", "errors"),
+    ("types", "errors", "parallel"),
     ("stats", "hypotheses", "seeds", "identity", "provenance", "jsonl", "folders", "tokens.header"),
     (
         *("contracts", "model_options", "weights", "variant", "manifest", "records"),
