@@ -18,7 +18,7 @@ LEVELS = (
     ),
     ("geneval", "geneval_prompts", "geneval_rules", "data", "diffusion", "shapes", "tokens", "training"),
     ("trainers", "benchmarks", "backbones", "metrics"),
-    ("generate", "score", "evaluate", "rescore"),
+    ("generate", "score", "union", "evaluate", "rescore"),
     ("report",),
     ("demo", "reproduce"),
     ("cli",),
