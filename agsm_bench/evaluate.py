@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from agsm_bench import plugins
 from agsm_bench.contracts import Backbone, Benchmark, Progress, check_options, check_size, option
 from agsm_bench.errors import MissingError, UserError
+from agsm_bench.manifest import MANIFEST, Manifest, load_manifest
 from agsm_bench.model_options import ModelOptions, configured
+from agsm_bench.parallel import ALONE, Processes
 from agsm_bench.protocol import Polarity, forgets_time_embedding, unconditional_polarity
 from agsm_bench.provenance import provenance
 from agsm_bench.shards import in_shard
 from agsm_bench.store import Run
 from agsm_bench.tokens.header import TokensHeader, read_header
 from agsm_bench.types import Prompt, RunSpec, Sample
+from agsm_bench.union import adopt_parts, part
 from agsm_bench.variant import Variant, read_variant, weights_hash
 
 if TYPE_CHECKING:
@@ -58,13 +61,43 @@ class Request:
     """Of backbones of photographs."""
 
 
-def evaluate(request: Request, progress: Progress) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Plan:
+    """A checked request, and all samples of its run."""
+
+    request: Request
+    benchmark: Benchmark
+    backbone: Backbone
+    variant: Variant | None
+    manifest: Manifest
+    samples: Sequence[Sample]
+
+    def opened(self) -> Run:
+        """The run's folder, with what a killed command of several processes left there; raises as `Run.acquire`."""
+        out = self.request.out
+        if (out / MANIFEST).exists():
+            load_manifest(out).resumed(self.manifest, out)  # another run's parts are not ours to take
+        adopt_parts(out)
+        return Run.acquire(out, self.manifest)
+
+
+def evaluate(request: Request, progress: Progress, processes: Processes = ALONE) -> dict[str, Any]:
     """Runs what is missing of an evaluation and returns its summary.
+
+    Several processes share the samples, and the first one writes what one process alone would have.
 
     Raises:
         UserError: settings that make no sense, tokens of another backbone, a folder of another run.
         MissingError: weights or tokens are absent or damaged.
     """
+    plan = planned(request)
+    if processes.count > 1:
+        _share(plan, processes, progress)
+    return processes.on_first(lambda: _finish(plan, progress))
+
+
+def planned(request: Request) -> Plan:
+    """Checks a request; raises as `evaluate`."""
     check_options(request.options)
     check_options(request.model)
     benchmark: Benchmark = plugins.load("benchmarks", request.benchmark)
@@ -75,20 +108,40 @@ def evaluate(request: Request, progress: Progress) -> dict[str, Any]:
     spec = run_spec(request, benchmark, backbone, header, variant)
     prompts = benchmark.prompts(backbone.domain)
     samples = samples_of(spread(prompts, request.options.limit), spec.images_per_prompt)
-    mine = [s for s in samples if request.shard is None or in_shard(s.id, *request.shard)]
     tokens = {k: v for k, v in header.training.items() if k != "backbone"} if header else None
-    with Run.create_or_resume(
-        request.out,
-        spec,
-        len(samples),
-        _is_limited(request, prompts),
-        provenance("cpu"),
-        shard=request.shard,
-        tokens=tokens,
-        variant=variant.describe() if variant else None,
-    ) as run:
-        _run_model(run, backbone, variant, request, mine, progress)
-        return score_run(run, benchmark, mine, progress)
+    described = variant.describe() if variant else None
+    limited = _is_limited(request, prompts)
+    manifest = Manifest(spec, len(samples), limited, request.shard, tokens, described, (provenance("cpu"),))
+    return Plan(request, benchmark, backbone, variant, manifest, samples)
+
+
+def _finish(plan: Plan, progress: Progress) -> dict[str, Any]:
+    """All that is missing, by this process, and the summary."""
+    shard = plan.request.shard
+    mine = [s for s in plan.samples if shard is None or in_shard(s.id, *shard)]
+    with plan.opened() as run:
+        _run_model(run, plan, mine, progress)
+        return score_run(run, plan.benchmark, mine, progress)
+
+
+def _share(plan: Plan, processes: Processes, progress: Progress) -> None:
+    """What is missing, by all processes, each in a folder of its own below the run's, which stays locked meanwhile."""
+    if plan.request.shard:
+        raise UserError("Several processes share the samples by themselves.", "Leave out --shard.")
+    with ExitStack() as stack:
+
+        def missing() -> set[str]:
+            run = stack.enter_context(plan.opened())
+            return {sample.id for sample in run.missing(plan.samples)}
+
+        todo = processes.on_first(missing)
+        mine = [s for s in plan.samples if s.id in todo and in_shard(s.id, processes.rank, processes.count)]
+        if mine:
+            shard = (processes.rank, processes.count)
+            with Run.acquire(part(plan.request.out, *shard), replace(plan.manifest, shard=shard)) as run:
+                _run_model(run, plan, mine, progress, measuring=processes.first)
+                score_all(run, plan.benchmark, mine, progress)
+        processes.gather(None)  # all have finished
 
 
 def run_spec(
@@ -135,12 +188,20 @@ def samples_of(prompts: Sequence[Prompt], images_per_prompt: int) -> list[Sample
 
 
 def score_run(run: Run, benchmark: Benchmark, samples: Sequence[Sample], progress: Progress) -> dict[str, Any]:
-    """Scores what lacks a score, and writes the summary.
+    """Scores what lacks a score, and writes the summary; raises as `score_all`."""
+    from agsm_bench.score import measured, summarise
+
+    score_all(run, benchmark, samples, progress)
+    return summarise(run, benchmark, samples, measured(run, samples, progress))
+
+
+def score_all(run: Run, benchmark: Benchmark, samples: Sequence[Sample], progress: Progress) -> None:
+    """Scores what lacks a score.
 
     Raises:
         MissingError: the detector is absent; it says that the images are kept.
     """
-    from agsm_bench.score import detector_of, measured, score_images, summarise
+    from agsm_bench.score import detector_of, score_images
 
     try:
         detector = detector_of(run.manifest.spec.domain)
@@ -151,27 +212,21 @@ def score_run(run: Run, benchmark: Benchmark, samples: Sequence[Sample], progres
         ) from error
     for done, _ in enumerate(score_images(run, benchmark, samples, detector), 1):
         progress("score", done, len(samples))
-    return summarise(run, benchmark, samples, measured(run, samples, progress))
 
 
-def _run_model(
-    run: Run,
-    backbone: Backbone,
-    variant: Variant | None,
-    request: Request,
-    samples: Sequence[Sample],
-    progress: Progress,
-) -> None:
+def _run_model(run: Run, plan: Plan, samples: Sequence[Sample], progress: Progress, measuring: bool = True) -> None:
     """All that needs the weights: the missing images, and what metrics measure of the model itself."""
     from agsm_bench.score import metrics_of
 
+    request, backbone = plan.request, plan.backbone
     missing = list(run.missing(samples))
-    measures = [m.model for m in metrics_of(backbone.domain) if m.model and not m.model.is_there(run.folder)]
+    metrics = metrics_of(backbone.domain) if measuring else []
+    measures = [m.model for m in metrics if m.model and not m.model.is_there(run.folder)]
     if not missing and not measures:
         return
     from agsm_bench.diffusion.variants import load_denoiser
 
-    denoiser, tokens = load_denoiser(backbone, variant), _load_tokens(request, backbone)
+    denoiser, tokens = load_denoiser(backbone, plan.variant), _load_tokens(request, backbone)
     if missing:
         _generate(run, denoiser, tokens, request.options.batch_size, missing, len(samples), progress)
     for measure in measures:

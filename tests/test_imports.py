@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEVELS = (
-    ("types", "errors"),
+    ("types", "errors", "parallel"),
     ("stats", "hypotheses", "seeds", "identity", "provenance", "jsonl", "folders", "tokens.header"),
     (
         *("contracts", "protocol", "model_options", "weights", "variant", "manifest", "records"),
@@ -18,7 +18,7 @@ LEVELS = (
     ),
     ("geneval", "geneval_prompts", "geneval_rules", "data", "diffusion", "shapes", "tokens", "training"),
     ("trainers", "benchmarks", "backbones", "metrics"),
-    ("generate", "score", "evaluate", "rescore"),
+    ("generate", "score", "union", "evaluate", "rescore"),
     ("report",),
     ("demo", "reproduce", "doctor", "push"),
     ("cli",),

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -19,6 +20,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from agsm_bench.parallel import launched
 
 
 class AmountColumn(MofNCompleteColumn):
@@ -44,6 +47,12 @@ def progress_bar() -> Progress:
     )
 
 
+def say(text: str) -> None:
+    """Prints a line; of several processes only the first does."""
+    if launched().first:
+        typer.echo(text)
+
+
 class ShowProgress(Protocol):
     """Told how far a phase is."""
 
@@ -54,8 +63,11 @@ class ShowProgress(Protocol):
 def phases(title: str, in_bytes: Collection[str] = ()) -> Iterator[ShowProgress]:
     """A bar for every phase of a task, from its first step on: an early error is not preceded by an empty bar.
 
-    Phases named in `in_bytes` count bytes.
+    Phases named in `in_bytes` count bytes. Of several processes (`accelerate launch`) the first one shows its own.
     """
+    if not launched().first:
+        yield lambda phase, done, total, note="": None
+        return
     with ExitStack() as stack:
         bars: list[Progress] = []
         tasks: dict[str, TaskID] = {}

@@ -11,7 +11,7 @@ import typer
 
 from agsm_bench import plugins
 from agsm_bench.cli.options import pick, with_flags
-from agsm_bench.cli.progress import phases
+from agsm_bench.cli.progress import phases, say
 from agsm_bench.contracts import PreferenceTrainer, Trainer, check_options
 from agsm_bench.errors import MissingError
 from agsm_bench.model_options import ModelOptions, configured
@@ -78,7 +78,7 @@ def _train(
     """Train."""
     folder = _run(trainer_name, trainer, backbone, out, flags, backbone_weights=backbone_weights)
     variant = f" --backbone-weights {backbone_weights}" if backbone_weights else ""
-    typer.echo(f"Next: agsm-bench eval geneval --backbone {backbone}{variant} --tokens {folder}")
+    say(f"Next: agsm-bench eval geneval --backbone {backbone}{variant} --tokens {folder}")
 
 
 def _tune(
@@ -91,7 +91,7 @@ def _tune(
 ) -> None:
     """Fine-tune."""
     folder = _run(trainer_name, trainer, backbone, out, flags, preferences=preferences)
-    typer.echo(f"Next: agsm-bench eval geneval --backbone {backbone} --backbone-weights {folder}")
+    say(f"Next: agsm-bench eval geneval --backbone {backbone} --backbone-weights {folder}")
 
 
 def _run(
@@ -124,5 +124,5 @@ def _run(
             lambda step, record: show("train", step, total, f"loss {record['loss']:.4f}"),
             **inputs,
         )  # fmt: skip
-    typer.echo(f"Saved: {path}")
+    say(f"Saved: {path}")
     return folder

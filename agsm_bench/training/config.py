@@ -24,6 +24,12 @@ class LoopOptions:
     batch: int = option(
         4, "Images a step; all batch x batch pairs are used (paper: 4, i.e. '16 (1:3)').", min=1, max=256
     )
+    accumulate: int = option(
+        1,
+        "Batches a step, whose gradients are averaged; several processes (`accelerate launch`) share them, and "
+        "their number changes nothing else.",
+        min=1,
+    )
     learning_rate: float | None = option(None, "Peak learning rate. (default: the backbone's)", min=0)
     min_learning_rate: float = option(1e-5, "Floor of the cosine schedule.", min=0)
     restart_every: int = option(10, "Validation intervals between warm restarts of the cosine schedule.", min=1)
@@ -43,6 +49,9 @@ class LoopOptions:
     )
     gradient_checkpointing: bool = option(
         False, "Forget activations inside the network and make them again for the backward: less memory, slower."
+    )
+    tracker: Literal["none", "tensorboard", "trackio", "wandb"] = option(
+        "none", "Also send the lines of train.jsonl there; TensorBoard's files go to OUT/tensorboard."
     )
 
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from agsm_bench.data.latents import Latents
     from agsm_bench.diffusion.denoiser import Denoiser
 
-BESIDES = ("keep_every", "rows_per_backward", "gradient_checkpointing")
-"""Options that change what a run keeps on the way or how much memory it takes, not what it ends with."""
-LATER = {"mixed_precision": "auto", "size": None}
+BESIDES = ("keep_every", "rows_per_backward", "gradient_checkpointing", "tracker")
+"""Options that change what a run keeps on the way, how much memory it takes or who is told, not what it ends with."""
+LATER = {"mixed_precision": "auto", "size": None, "accumulate": 1}
 """Options that came later, with the value at which they are left out: earlier runs are still found and go on."""
 TrainerT = TypeVar("TrainerT", bound=Trainer | PreferenceTrainer)
 OptionsT = TypeVar("OptionsT", bound=LoopOptions)
@@ -90,7 +90,7 @@ class Task(Protocol):
         ...
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a step (from 0), with gradient, and what the log says of it."""
+        """The loss of the `step`-th batch (from 0), with gradient, and what the log says of it."""
         ...
 
     def after_step(self) -> dict[str, float]:

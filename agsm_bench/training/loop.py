@@ -14,7 +14,9 @@ from accelerate import Accelerator
 from agsm_bench.contracts import Trainer
 from agsm_bench.diffusion.denoiser import Denoiser
 from agsm_bench.errors import UserError
+from agsm_bench.parallel import ALONE, Processes
 from agsm_bench.training import log
+from agsm_bench.training.accumulation import accumulate
 from agsm_bench.training.config import LoopOptions
 from agsm_bench.training.job import PreferenceJob, Task, TokenJob, positive
 from agsm_bench.training.preference_task import PreferenceTask
@@ -23,10 +25,10 @@ from agsm_bench.training.token_task import TokenTask
 
 
 class Training:
-    """The state of a run: a task, the optimiser of what it trains, and the step."""
+    """The state of a run: a task, the optimiser of what it trains, and the step. Every process has its own, alike."""
 
-    def __init__(self, task: Task) -> None:
-        self.task, self.options = task, task.job.options
+    def __init__(self, task: Task, processes: Processes = ALONE) -> None:
+        self.task, self.options, self.processes = task, task.job.options, processes
         precision = autocast_name(self.options.mixed_precision, task.denoiser.device.type)
         self.accelerator = Accelerator(mixed_precision=precision, cpu=task.denoiser.device.type == "cpu")
         optimizer = torch.optim.AdamW(
@@ -37,36 +39,38 @@ class Training:
             eps=1e-8,
         )
         self.optimizer = self.accelerator.prepare(optimizer)
-        self.state = task.job.out / STATE_FILE
+        self.state, self.log = task.job.out / STATE_FILE, task.job.out / log.LOG_FILE
         self.step = load_state(self.state, task.trained, task.averaged, optimizer)
+        if len(steps := set(processes.gather(self.step))) > 1:
+            raise UserError(
+                f"The processes find checkpoints of different steps {sorted(steps)} in {task.job.out}.",
+                "Use an --out folder that all machines see.",
+            )
 
     def run(self, progress: Callable[[int, dict[str, float]], None]) -> Path:
-        """Trains up to the last step, logging and saving on the way; `progress` hears of every step."""
-        path, steps = self.task.job.out / log.LOG_FILE, int(positive(self.options.steps))
-        self.task.resumed(self.step)
-        log.rewind(path, self.step)
+        """Trains up to the last step; the first process logs and saves on the way. `progress` hears of every step."""
+        steps, first = int(positive(self.options.steps)), self.processes.first
+        self.processes.on_first(self._prepare)
         with self.task.active():
             while self.step < steps:
                 record = self.advance()
-                log.append(path, record)
-                self.task.keep(self.step)
+                if first:
+                    self._keep(record, self.step == steps)
                 progress(self.step, record)
-                if self.step % self.options.save_every == 0 or self.step == steps:
-                    save_state(self.state, self.step, self.task.trained, self.task.averaged, self.optimizer)
-            return self.task.save()
+            return self.processes.on_first(self.task.save)
 
     def advance(self) -> dict[str, float]:
-        """One optimiser step; returns the line of the log, with a validation point where one is due."""
+        """One optimiser step; returns the line of the log, on the first process with a validation point where due."""
         rate = learning_rate(self.options, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss, diagnostics = self.task.loss(self.step)
-        self.accelerator.backward(loss)
+        found = accumulate(self.task, self.accelerator.backward, self.processes, self.step)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        record = {"step": self.step, "loss": loss.item(), "lr": rate, **diagnostics, **self.task.after_step()}
-        if self.step % positive(self.options.validate_every) == 0 or self.step == self.options.steps:
+        record = {"step": self.step, "loss": found.pop("loss"), "lr": rate, **found, **self.task.after_step()}
+        due = self.step % positive(self.options.validate_every) == 0 or self.step == self.options.steps
+        if due and self.processes.first:
             record |= {f"val_{k}": v for k, v in self.task.validate().items()}
         if not math.isfinite(record["loss"]):
             raise UserError(
@@ -75,13 +79,28 @@ class Training:
             )
         return record
 
+    def _prepare(self) -> None:
+        self.task.resumed(self.step)
+        log.rewind(self.log, self.step)
 
-def train(job: TokenJob | PreferenceJob, denoiser: Denoiser, progress: Callable[[int, dict[str, float]], None]) -> Path:
+    def _keep(self, record: dict[str, float], last: bool) -> None:
+        log.append(self.log, record)
+        self.task.keep(self.step)
+        if last or self.step % self.options.save_every == 0:
+            save_state(self.state, self.step, self.task.trained, self.task.averaged, self.optimizer)
+
+
+def train(
+    job: TokenJob | PreferenceJob,
+    denoiser: Denoiser,
+    progress: Callable[[int, dict[str, float]], None],
+    processes: Processes = ALONE,
+) -> Path:
     """Runs a job to its end, resuming what is in its folder, and saves the result there."""
     make = TokenTask if isinstance(job.trainer, Trainer) else PreferenceTask
     task = cast(Callable[[Any, Denoiser], Task], make)(job, denoiser)
     with memory_and_precision(denoiser, job.options):
-        return Training(task).run(progress)
+        return Training(task, processes).run(progress)
 
 
 @contextmanager

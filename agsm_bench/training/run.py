@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer, check_size
 from agsm_bench.errors import ExitCode, UserError
 from agsm_bench.folders import ensure_writable, read_json, write_json
+from agsm_bench.parallel import join, launched
 from agsm_bench.provenance import provenance
 from agsm_bench.training.config import LoopOptions, tokens_config
 from agsm_bench.training.job import Job
@@ -37,6 +38,8 @@ def run_training(
 ) -> Path:
     """Trains in `out` and returns what was saved there; goes on where an earlier call stopped.
 
+    Under `accelerate launch` or torchrun all processes share the work; how many there are changes nothing else.
+
     Args:
         options: `TrainingOptions` of a trainer of tokens, `PreferenceOptions` of a preference trainer; resolved.
         backbone_weights: folder of a variant that tokens are trained on.
@@ -52,13 +55,13 @@ def run_training(
     pairs = read_preferences(preferences) if preferences else None
     job: Job[Any, Any] = Job(trainer_name, trainer, backbone, options, objective_options, out, variant, pairs, latents)
     _check(job)
-    ensure_writable(out)
-    _claim(out, job.describe(), {"latents": latents.describe()} if latents else {})
+    processes = join()
+    processes.on_first(lambda: _claim(out, job.describe(), {"latents": latents.describe()} if latents else {}))
     from agsm_bench.diffusion.variants import load_denoiser
     from agsm_bench.training.loop import train
 
     try:
-        return train(job, load_denoiser(backbone, variant), progress)
+        return train(job, load_denoiser(backbone, variant), progress, processes)
     except KeyboardInterrupt as error:
         raise UserError(
             f"Interrupted; {out} keeps the last checkpoint.",
@@ -68,10 +71,16 @@ def run_training(
 
 
 def _check(job: Job[Any, Any]) -> None:
-    """Raises UserError for what the backbone or the data has no use for, and MissingError for data that is absent."""
+    """Raises UserError for what the backbone, the data or the processes have no use for, MissingError for no data."""
     check_size(job.backbone, job.options.size)
     if job.options.size and job.backbone.domain != "photo":
         raise UserError(f"--size is for photographs; {job.backbone.name} has pictures of one size.", "Leave it out.")
+    batches, count = job.options.accumulate, launched().count
+    if batches % count:
+        raise UserError(
+            f"{count} processes cannot share the batches of a step, --accumulate {batches}.",
+            f"Use --accumulate {count}, or another multiple of it.",
+        )
     if isinstance(job.trainer, Trainer):
         tokens_config(job.options, job.backbone, job.trainer.polarities)
         job.trainer.check(job.objective_options, job.backbone)
@@ -85,6 +94,7 @@ def _check(job: Job[Any, Any]) -> None:
 
 def _claim(out: Path, config: dict[str, Any], notes: dict[str, Any]) -> None:
     """Writes the run's configuration, with notes; a folder that has one must have the same, but for the steps."""
+    ensure_writable(out)
     path = out / CONFIG_FILE
     if path.exists():
         fix = "Delete it to start again, or pass another --out."
