@@ -115,7 +115,7 @@ def _run(
     own = fill(own, asdict(chosen.training) | released)
     resolved = resolve(fill(options, released), chosen)
     total = int(resolved.steps or 0)
-    if isinstance(trainer, Trainer) and (latents := find_latents(chosen)):
+    if isinstance(trainer, Trainer) and (latents := find_latents(chosen, resolved.size)):
         typer.echo(f"Latents of {len(latents.files):,} pictures: {latents.spec.folder}", err=True)
         inputs["latents"] = latents
     with phases(f"{trainer_name} on {backbone}") as show:

@@ -92,8 +92,8 @@ class Latents:
         return {**asdict(self.spec), "pictures": len(self.files)}
 
 
-def find_latents(backbone: Backbone) -> Latents | None:
-    """Those that a training of the backbone can use; None where none were made for its VAE.
+def find_latents(backbone: Backbone, size: int | None = None) -> Latents | None:
+    """Those that a training of the backbone at `size` pixels can use; None where none were made for its VAE.
 
     Raises:
         UserError: the folder holds latents of another VAE, type or size.
@@ -102,7 +102,7 @@ def find_latents(backbone: Backbone) -> Latents | None:
     pairs = backbone.training_data(0, False)
     if not isinstance(pairs, CocoPairs):
         return None
-    spec = spec_of(backbone, pairs.size)
+    spec = spec_of(backbone, size or pairs.size)
     return Latents(spec) if is_claimed(spec) else None
 
 
