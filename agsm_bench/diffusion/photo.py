@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from agsm_bench.contracts import Backbone, Sampling, TrainingData, TrainingDefaults
 from agsm_bench.errors import MissingError, UserError
 from agsm_bench.model_options import VARIANTS, ModelOptions
+from agsm_bench.parallel import launched, own_gpu
 from agsm_bench.tokens.header import TokensConfig
 from agsm_bench.weights import HubModel, Located, is_fp16_only, locate, model_files, pipeline_parts, read_config
 
@@ -200,7 +201,7 @@ def device_name(options: ModelOptions) -> str:
     import torch
 
     if torch.cuda.is_available():
-        return "cuda"
+        return f"cuda:{own_gpu()}" if launched().count > 1 else "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
