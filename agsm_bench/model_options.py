@@ -84,6 +84,8 @@ def device_name(options: ModelOptions) -> str:
         return options.device
     import torch
 
+    from agsm_bench.parallel import launched, own_gpu
+
     if torch.cuda.is_available():
-        return "cuda"
+        return f"cuda:{own_gpu()}" if launched().count > 1 else "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"

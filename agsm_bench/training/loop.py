@@ -22,6 +22,7 @@ from agsm_bench.training.job import PreferenceJob, Task, TokenJob, positive
 from agsm_bench.training.preference_task import PreferenceTask
 from agsm_bench.training.state import STATE_FILE, load_state, save_state
 from agsm_bench.training.token_task import TokenTask
+from agsm_bench.training.tracking import tracked
 
 
 class Training:
@@ -30,7 +31,12 @@ class Training:
     def __init__(self, task: Task, processes: Processes = ALONE) -> None:
         self.task, self.options, self.processes = task, task.job.options, processes
         precision = autocast_name(self.options.mixed_precision, task.denoiser.device.type)
-        self.accelerator = Accelerator(mixed_precision=precision, cpu=task.denoiser.device.type == "cpu")
+        self.accelerator = Accelerator(
+            mixed_precision=precision,
+            cpu=task.denoiser.device.type == "cpu",
+            log_with=None if self.options.tracker == "none" else self.options.tracker,
+            project_dir=task.job.out,
+        )
         optimizer = torch.optim.AdamW(
             task.trained.values(),
             lr=positive(self.options.learning_rate),
@@ -51,7 +57,7 @@ class Training:
         """Trains up to the last step; the first process logs and saves on the way. `progress` hears of every step."""
         steps, first = int(positive(self.options.steps)), self.processes.first
         self.processes.on_first(self._prepare)
-        with self.task.active():
+        with self.task.active(), tracked(self.accelerator, self.task.job.out, self.task.job.describe(), self.step):
             while self.step < steps:
                 record = self.advance()
                 if first:
@@ -85,6 +91,7 @@ class Training:
 
     def _keep(self, record: dict[str, float], last: bool) -> None:
         log.append(self.log, record)
+        self.accelerator.log({key: value for key, value in record.items() if key != "step"}, step=self.step)
         self.task.keep(self.step)
         if last or self.step % self.options.save_every == 0:
             save_state(self.state, self.step, self.task.trained, self.task.averaged, self.optimizer)

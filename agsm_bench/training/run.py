@@ -14,6 +14,7 @@ from agsm_bench.provenance import provenance
 from agsm_bench.training.config import LoopOptions, tokens_config
 from agsm_bench.training.job import Job
 from agsm_bench.training.preferences import read_preferences
+from agsm_bench.training.tracking import check_tracker
 from agsm_bench.variant import read_variant
 
 if TYPE_CHECKING:
@@ -48,13 +49,14 @@ def run_training(
 
     Raises:
         UserError: the folder holds a run of another configuration, or cannot be written; interrupted (130).
-        MissingError: weights or data are absent, or the state in the folder is damaged.
+        MissingError: weights, data or a tracker's package are absent, or the state in the folder is damaged.
     """
     backbone.weights()
     variant = read_variant(backbone_weights, backbone) if backbone_weights else None
     pairs = read_preferences(preferences) if preferences else None
     job: Job[Any, Any] = Job(trainer_name, trainer, backbone, options, objective_options, out, variant, pairs, latents)
     _check(job)
+    check_tracker(options.tracker)
     processes = join()
     processes.on_first(lambda: _claim(out, job.describe(), {"latents": latents.describe()} if latents else {}))
     from agsm_bench.diffusion.variants import load_denoiser
