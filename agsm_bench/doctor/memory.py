@@ -68,20 +68,20 @@ def fits(
     )
     if total <= CLOSE * device.total:
         return Check("memory", "training", "ok", says)
-    fitting = int(rows * (CLOSE * device.total - resident) // found.activations)
+    fitting = rows * (CLOSE * device.total - resident) / found.activations
     state: State = "missing" if total > device.total else "warning"
     return Check("memory", "training", state, says, _less(options, model, device, dtype.itemsize, fitting))
 
 
-def _less(options: TrainingOptions, model: ModelOptions, device: Device, itemsize: int, rows: int) -> str:
-    """The flags that lower it; `rows` fit at once."""
+def _less(options: TrainingOptions, model: ModelOptions, device: Device, itemsize: int, rows: float) -> str:
+    """The flags that lower it; so many rows fit at once, of which there are negative where the models alone do not."""
     on_gpu = device.name.startswith("cuda")
     flags = {
-        f"--rows-per-backward {rows} (same gradient, slower)": rows >= 1,
-        "--gradient-checkpointing (same gradient, slower)": not options.gradient_checkpointing,
+        f"--rows-per-backward {int(rows)} (same gradient, slower)": rows >= 1,
+        "--gradient-checkpointing (same gradient, slower)": rows > 0 and not options.gradient_checkpointing,
         "--dtype bfloat16": itemsize > 2,
         "--offload model": on_gpu and model.offload == "none",
-        "a smaller --batch (the paper's is 4)": options.batch > 1,
+        "a device with more memory": True,
     }
     return f"Use {', or '.join(flag for flag, helps in flags.items() if helps)}."
 
