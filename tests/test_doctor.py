@@ -23,6 +23,7 @@ from agsm_bench.doctor.check import Check
 from agsm_bench.doctor.machine import Device
 from agsm_bench.doctor.memory import fits
 from agsm_bench.doctor.models import parts_of
+from agsm_bench.errors import MissingError
 from agsm_bench.model_options import ModelOptions, configured
 from agsm_bench.training.config import TrainingOptions, resolve
 from agsm_bench.weights import tensors_in
@@ -128,6 +129,21 @@ def test_weights_that_are_no_longer_readable(doctor: Doctor, tmp_path: Path, mon
     assert {n for n, c in checks.items() if n.startswith("weights") and c["state"] == "missing"} == {
         f"weights {file.parent.name}" for file in broken
     }
+
+
+def test_a_damaged_configuration(sd15: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(sd15, tmp_path / "pipeline")
+    (copy / "unet" / "config.json").write_text("{")
+    plain = plugins.load("backbones", "sd15")
+    parts = parts_of(configured(plain, ModelOptions(unet=str(copy / "unet"), model=None)))
+    with pytest.raises(MissingError, match=r"config\.json is damaged"):
+        fits(plain, parts, resolve(TrainingOptions(), plain), ModelOptions(), Device("cpu", 1, 1))
+
+
+def test_nothing_to_train(doctor: Doctor) -> None:
+    code, checks = doctor("--backbone", "shapes-unet", "--tokens", 0)
+    assert code == 0
+    assert "--tokens" in checks["memory training"]["fix"]
 
 
 def test_a_model_that_is_nowhere(doctor: Doctor) -> None:
