@@ -45,7 +45,7 @@ class HubModel:
             if self.gated
             else ""
         )
-        return f"{gate}Get it: {self.command(revision)}{size}, or pass a folder."
+        return f"{gate}Pass a folder, or get it{size}: {self.command(revision)}"
 
 
 @dataclass(frozen=True)

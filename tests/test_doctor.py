@@ -23,6 +23,7 @@ from agsm_bench.doctor.check import Check
 from agsm_bench.doctor.machine import Device
 from agsm_bench.doctor.memory import fits
 from agsm_bench.doctor.models import parts_of
+from agsm_bench.errors import MissingError
 from agsm_bench.model_options import ModelOptions, configured
 from agsm_bench.training.config import TrainingOptions, resolve
 from agsm_bench.weights import tensors_in
@@ -71,7 +72,7 @@ def test_the_shapes_domain_has_all_and_the_rest_does_not_fail_it(doctor: Doctor)
         assert "hf download" in checks[f"weights {name}"]["fix"]
     assert "Accept the licence" in checks["weights sd3"]["fix"]
     assert "(15.5 GB)" in checks["weights sd3"]["fix"]
-    assert "agsm-bench data get coco-val2017 (815.6 MB)" in checks["data coco-val2017"]["fix"]
+    assert "Get it (815.6 MB): agsm-bench data get coco-val2017" in checks["data coco-val2017"]["fix"]
 
 
 def test_a_photo_backbone_that_lacks_everything(doctor: Doctor) -> None:
@@ -128,6 +129,21 @@ def test_weights_that_are_no_longer_readable(doctor: Doctor, tmp_path: Path, mon
     assert {n for n, c in checks.items() if n.startswith("weights") and c["state"] == "missing"} == {
         f"weights {file.parent.name}" for file in broken
     }
+
+
+def test_a_damaged_configuration(sd15: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(sd15, tmp_path / "pipeline")
+    (copy / "unet" / "config.json").write_text("{")
+    plain = plugins.load("backbones", "sd15")
+    parts = parts_of(configured(plain, ModelOptions(unet=str(copy / "unet"), model=None)))
+    with pytest.raises(MissingError, match=r"config\.json is damaged"):
+        fits(plain, parts, resolve(TrainingOptions(), plain), ModelOptions(), Device("cpu", 1, 1))
+
+
+def test_nothing_to_train(doctor: Doctor) -> None:
+    code, checks = doctor("--backbone", "shapes-unet", "--tokens", 0)
+    assert code == 0
+    assert "--tokens" in checks["memory training"]["fix"]
 
 
 def test_a_model_that_is_nowhere(doctor: Doctor) -> None:
@@ -196,7 +212,7 @@ def test_it_prints_the_commands_whole() -> None:
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if "hf download stable-diffusion-v1-5" in line]
     assert len(lines) == 1
-    assert lines[0].rstrip().endswith("or pass a folder.")
+    assert lines[0].endswith('--include "text_encoder/model.safetensors"')
     assert "The shapes domain has all that it needs" in done.stdout
 
 

@@ -105,7 +105,7 @@ def _verdict(checks: Sequence[Check], backbone: str | None) -> Text:
     run = f"A training on {backbone}" if backbone else "The shapes domain"
     failed = sum(check.fails for check in checks)
     if failed:
-        what = "what is" if failed == 1 else "what are"
-        return Text(f"\n{run} lacks {what} marked ✗ above ({failed}).", "bold red")
+        things = "1 thing" if failed == 1 else f"{failed} things"
+        return Text(f"\n{run} lacks {things}, marked ✗ above.", "bold red")
     warned = any(check.state == "warning" for check in checks)
     return Text(f"\n{run} has all that it needs{', with the warnings above' if warned else ''}.", "bold green")

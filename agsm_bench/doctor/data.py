@@ -21,12 +21,15 @@ def datasets(needed: tuple[str, ...]) -> Iterator[Check]:
 
 def _check(one: Dataset, needed: bool) -> Check:
     try:
-        folder = places.ready(one)
+        found = places.state(one)
     except MissingError as error:
+        return Check("data", one.name, "missing", error.message, error.fix, needed)
+    if found != "there":
         size = f" ({gigabytes(one.size)})" if one.size else ""
-        return Check("data", one.name, "missing", error.message, f"{error.fix}{size}", needed)
+        says = f"{one.holds}: {'not there' if found == 'absent' else 'only partly there'}"
+        return Check("data", one.name, "missing", says, f"Get it{size}: {places.how_to_get(one)}", needed)
     count = len(places.read_record(one)["files"])
-    return Check("data", one.name, "ok", f"{count:,} files, recorded, at {folder}", needed=needed)
+    return Check("data", one.name, "ok", f"{count:,} files, recorded, at {places.folder_of(one)}", needed=needed)
 
 
 def room_for(one: Dataset) -> int:

@@ -66,5 +66,8 @@ def _one(name: str, model: ModelOptions, training: TrainingOptions, out: Path) -
     yield from slow_on_cpu(chosen, device)
     yield from models.detailed(parts)
     yield from data.datasets(needed)
-    yield fits(chosen, parts, options, model, device)
+    try:
+        yield fits(chosen, parts, options, model, device)
+    except MissingError as error:
+        yield Check("memory", "training", "missing", error.message, error.fix)
     yield from disk.disk(out, disk.training_bytes(options, chosen), sum(part.gigabytes for part in parts), needed)

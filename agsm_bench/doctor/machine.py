@@ -94,7 +94,8 @@ def _no_gpu(needed: bool) -> Check:
     if torch.backends.mps.is_available():
         return Check("machine", "GPU", "ok", "Apple's, by mps: float32 or fp16", needed=False)
     fix = "Leave --device out, or use a machine that has one." if needed else ""
-    return Check("machine", "GPU", "missing" if needed else "ok", "none", fix, needed)
+    says = "none that torch knows" if needed else "none: the CPU does the work"
+    return Check("machine", "GPU", "missing" if needed else "ok", says, fix, needed)
 
 
 def slow_on_cpu(backbone: Backbone, device: Device) -> Iterator[Check]:

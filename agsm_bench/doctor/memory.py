@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from agsm_bench.diffusion.architectures import ARCHITECTURES
 from agsm_bench.doctor.check import Check, State, gigabytes
 from agsm_bench.doctor.machine import Device
 from agsm_bench.doctor.models import parameters
+from agsm_bench.folders import read_json
 from agsm_bench.model_options import ModelOptions
 from agsm_bench.training.config import TrainingOptions, tokens_config
 from agsm_bench.weights import Part
@@ -48,7 +48,14 @@ class Network:
 def fits(
     backbone: Backbone, parts: Sequence[Part], options: TrainingOptions, model: ModelOptions, device: Device
 ) -> Check:
-    """The check of the chosen training's memory; `options` are resolved, and are taken to have two polarities."""
+    """The check of the chosen training's memory; `options` are resolved, and are taken to have two polarities.
+
+    Raises:
+        UserError: flags that the backbone or the device has no use for.
+        MissingError: a configuration is damaged.
+    """
+    if not options.tokens + options.image_tokens:
+        return Check("memory", "training", "warning", "There is nothing to train.", "Use --tokens of at least 1.")
     network = _network(backbone, parts, model)
     if network is None:
         fix = "Use a diffusers folder or a hub id."
@@ -68,20 +75,20 @@ def fits(
     )
     if total <= CLOSE * device.total:
         return Check("memory", "training", "ok", says)
-    fitting = int(rows * (CLOSE * device.total - resident) // found.activations)
+    fitting = rows * (CLOSE * device.total - resident) / found.activations
     state: State = "missing" if total > device.total else "warning"
     return Check("memory", "training", state, says, _less(options, model, device, dtype.itemsize, fitting))
 
 
-def _less(options: TrainingOptions, model: ModelOptions, device: Device, itemsize: int, rows: int) -> str:
-    """The flags that lower it; `rows` fit at once."""
+def _less(options: TrainingOptions, model: ModelOptions, device: Device, itemsize: int, rows: float) -> str:
+    """The flags that lower it; so many rows fit at once, of which there are negative where the models alone do not."""
     on_gpu = device.name.startswith("cuda")
     flags = {
-        f"--rows-per-backward {rows} (same gradient, slower)": rows >= 1,
-        "--gradient-checkpointing (same gradient, slower)": not options.gradient_checkpointing,
+        f"--rows-per-backward {int(rows)} (same gradient, slower)": rows >= 1,
+        "--gradient-checkpointing (same gradient, slower)": rows > 0 and not options.gradient_checkpointing,
         "--dtype bfloat16": itemsize > 2,
         "--offload model": on_gpu and model.offload == "none",
-        "a smaller --batch (the paper's is 4)": options.batch > 1,
+        "a device with more memory": True,
     }
     return f"Use {', or '.join(flag for flag, helps in flags.items() if helps)}."
 
@@ -105,8 +112,7 @@ def _network(backbone: Backbone, parts: Sequence[Part], model: ModelOptions) -> 
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
-    return config
+    return read_json(folder / "config.json", "Get the model again, or pass another.")
 
 
 def _text_length(backbone: Backbone, there: Mapping[str, Sequence[Path]]) -> int:
@@ -116,7 +122,7 @@ def _text_length(backbone: Backbone, there: Mapping[str, Sequence[Path]]) -> int
 
         return 77 + (T5_LENGTH if backbone.tokens.placement == "mmdit" else 0)
     tokenizer = there["text_encoder"][0].parents[1] / "tokenizer" / "tokenizer_config.json"
-    return int(json.loads(tokenizer.read_text("utf-8"))["model_max_length"])
+    return int(read_json(tokenizer, "Reinstall agsm-bench, or build it anew.")["model_max_length"])
 
 
 def _dtype(backbone: Backbone, model: ModelOptions, device: Device) -> torch.dtype:

@@ -74,7 +74,7 @@ def training_memory(
             model.enable_gradient_checkpointing()  # type: ignore[operator]
         with SoftTokens(tokens).attached(model):
             arguments = _cast(inputs(rows), dtype)
-            with _AsOnCuda(autocast):
+            with AsOnCuda(autocast):
                 kept = kept_for_backward(lambda: model(**arguments).sample, model)
     return Memory(sum(p.numel() * p.element_size() for p in model.parameters()), kept)
 
@@ -101,7 +101,7 @@ def kept_for_backward(forward: Callable[[], Tensor], model: nn.Module) -> int:
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
-class _AsOnCuda(TorchFunctionMode):
+class AsOnCuda(TorchFunctionMode):
     """Fused attention, and autocast, neither of which the meta device has."""
 
     def __init__(self, autocast: torch.dtype | None) -> None:
