@@ -91,11 +91,9 @@ def test_kept_latents_are_the_fresh_ones_to_the_bit(root: Path, folders: dict[st
 def train(cli: Cli, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], tuple[int, str]]:
     """The command on small pictures: its exit code, and what it says on stderr."""
     monkeypatch.setattr("agsm_bench.training.validation.TIMESTEPS", (500,))
-    small = replace(plugins.load("backbones", "sd15"), training_data=partial(CocoPairs, size=SIZE))
-    monkeypatch.setattr("agsm_bench.backbones.sd15.BACKBONE", small)
 
     def run(out: Path) -> tuple[int, str]:
-        options = ("--model", folders["sd15"], "--steps", 3, "--batch", 3, "--out", out)
+        options = ("--model", folders["sd15"], "--size", SIZE, "--steps", 3, "--batch", 3, "--out", out)
         code, _, said = cli("train", "agsm", "--backbone", "sd15", *options)
         return code, said
 

@@ -86,8 +86,10 @@ def _check(job: Job[Any, Any]) -> None:
     if isinstance(job.trainer, Trainer):
         tokens_config(job.options, job.backbone, job.trainer.polarities)
         job.trainer.check(job.objective_options, job.backbone)
-        for held_out in (False, True):
-            job.pairs(held_out).item(0)
+        job.pairs(True).item(0)
+        stream = job.pairs(False)
+        if not (job.latents and stream.picture_key(0) in job.latents.files):
+            stream.item(0)
     elif job.preferences is None:
         raise UserError(f"{job.trainer_name} needs pairs of images.", "Add --preferences DIR.")
     elif job.options.batch > (count := len(job.preferences.train)):
