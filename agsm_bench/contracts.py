@@ -212,6 +212,7 @@ class Metric:
 
     Scores of single images are stored in the run. Nothing where the run lacks what the metric needs."""
     model: ModelMeasure | None = None
+    """What `measure` reads of the run's folder that only the model can tell; None: images and scores are enough."""
 
 
 def check_options(options: Any) -> None:

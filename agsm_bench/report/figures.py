@@ -101,7 +101,7 @@ def draw(figure: Figure, measured: Sequence[Measured], path: Path) -> None:
 
     from agsm_bench.report.curves import LIGHT
 
-    # lines beyond the second would need looks of their own
+    # a third line is an error until it has a look of its own
     looks = [(LIGHT["first"], "o-"), (LIGHT["second"], "s--")]
     with matplotlib.rc_context({"svg.hashsalt": "agsm-bench", "font.size": 10}):
         canvas = Canvas(figsize=(9.6, 3.6), layout="constrained")
@@ -123,6 +123,8 @@ def draw(figure: Figure, measured: Sequence[Measured], path: Path) -> None:
             axes.spines[["top", "right"]].set_visible(False)
             if axes.get_legend_handles_labels()[0]:
                 axes.legend(frameon=False)
+            else:
+                axes.text(0.5, 0.5, "not measured yet", transform=axes.transAxes, ha="center")
         metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(path.suffix[1:])
         canvas.savefig(path, dpi=150, metadata=metadata)
 
