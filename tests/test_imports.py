@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LEVELS = (
     ("types", "errors", "parallel"),
-    ("stats", "hypotheses", "seeds", "identity", "provenance", "jsonl", "folders", "tokens.header"),
+    ("stats", "hypotheses", "seeds", "identity", "provenance", "jsonl", "locking", "folders", "tokens.header"),
     (
         *("contracts", "protocol", "model_options", "weights", "variant", "manifest", "records"),
         *("store", "images", "shards", "detections", "plugins"),

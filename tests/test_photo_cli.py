@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, owner: Any, method: str, calls: i
         original(*arguments)
         seen.append(1)
         if len(seen) == calls:
-            signal.raise_signal(signal.SIGINT)
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(owner, method, wrapper)
 

@@ -15,6 +15,7 @@ from agsm_bench import plugins
 from agsm_bench.contracts import Backbone, Trainer
 from agsm_bench.diffusion.denoiser import Denoiser
 from agsm_bench.errors import MissingError, UserError
+from agsm_bench.locking import alone
 from agsm_bench.shapes.detector import detect
 from agsm_bench.shapes.truth import parse
 from agsm_bench.tokens.checkpoint import load_tokens
@@ -23,7 +24,8 @@ from agsm_bench.training.config import TrainingOptions, fill, kept_folder, resol
 from agsm_bench.training.job import TokenJob
 from agsm_bench.training.loop import Training, autocast_name, learning_rate, memory_and_precision, train
 from agsm_bench.training.pairs import CachedText, load_batch, predict_pairs
-from agsm_bench.training.run import run_training
+from agsm_bench.training.run import LOCK, run_training
+from agsm_bench.training.state import STATE_FILE, load_state, save_state
 from agsm_bench.training.token_task import TokenTask
 
 BACKBONES = ("shapes-unet", "shapes-mmdit")
@@ -104,7 +106,7 @@ def test_bfloat16_trains_close_to_float32(tmp_path: Path, denoisers: dict[str, D
     logs = {}
     for precision in ("no", "bf16"):
         AcceleratorState._reset_state()  # one precision a process
-        path = train(job(tmp_path / precision, mixed_precision=precision), denoisers["shapes-mmdit"], silent)
+        path = train(job(tmp_path / precision, steps=2, mixed_precision=precision), denoisers["shapes-mmdit"], silent)
         logs[precision] = [record["loss"] for record in log_of(tmp_path / precision)]
         assert load_tokens(path).base.dtype is torch.float32
     assert logs["bf16"] != logs["no"]
@@ -286,6 +288,31 @@ def test_a_folder_of_another_configuration_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"batch was 4, now 2.*--out"):
         run(tmp_path, steps=1, batch=2)
     assert path.read_bytes() == before
+
+
+def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
+    with (
+        alone(tmp_path / LOCK, tmp_path),
+        pytest.raises(UserError, match=r"is being written by process \d+ on .*--out"),
+    ):
+        run(tmp_path, steps=1)
+    run(tmp_path, steps=1)
+
+
+def test_float16s_loss_scale_is_kept(tmp_path: Path) -> None:
+    """A training that goes on would else overflow or round away its gradients until the scale is found again."""
+    weights = {"w": torch.nn.Parameter(torch.ones(2))}
+    optimizer, scalers = torch.optim.AdamW(weights.values()), [torch.amp.GradScaler("cpu") for _ in range(2)]
+    for gradient in (1.0, float("inf"), 1.0):
+        scalers[0].scale((weights["w"] * gradient).sum()).backward()
+        scalers[0].step(optimizer)
+        scalers[0].update()
+        optimizer.zero_grad()
+    assert scalers[0].get_scale() == 2.0**15
+    save_state(tmp_path / STATE_FILE, 3, weights, {}, optimizer, scalers[0])
+    assert load_state(tmp_path / STATE_FILE, weights, {}, optimizer, scalers[1]) == 3
+    scalers[1].scale(torch.ones(1))  # from here on it is in use
+    assert scalers[1].state_dict() == scalers[0].state_dict()
 
 
 def test_a_damaged_state_is_refused_and_kept(tmp_path: Path) -> None:

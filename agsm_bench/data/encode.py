@@ -117,17 +117,13 @@ def encode(plan: Plan, encoder: ImageEncoder, show: ShowProgress) -> Path:
 @contextmanager
 def _writing(plan: Plan) -> Iterator[Path]:
     """The folder, in which no other process does the same part."""
-    from filelock import FileLock, Timeout
+    from agsm_bench.locking import alone
 
     folder, (index, count) = plan.spec.folder, plan.part
     try:
         claim(plan.spec)
-        with FileLock(folder / f".{index}-of-{count}.lock", timeout=0):
+        with alone(folder / f".{index}-of-{count}.lock", folder, "Wait until it ends, or use --shard i/n."):
             yield folder
-    except Timeout as error:
-        raise UserError(
-            f"Another process is writing to {folder}.", "Wait until it ends, or use --shard i/n."
-        ) from error
     except OSError as error:
         fix = f"Free space there, or set {ROOT} to another folder."
         raise UserError(f"{folder} cannot be written ({error.strerror or error}).", fix) from error

@@ -71,15 +71,13 @@ def get(data: Dataset, show: ShowProgress, *, source: Path | None = None, again:
 
 @contextmanager
 def _only_one(data: Dataset) -> Iterator[None]:
-    from filelock import FileLock, Timeout
+    from agsm_bench.locking import alone
 
     lock = root() / ".parts" / f"{data.name}.lock"
     try:
         part_of(data).mkdir(parents=True, exist_ok=True)
-        with FileLock(lock, timeout=0):
+        with alone(lock, data.name, "Wait until it ends."):
             yield
-    except Timeout as error:
-        raise UserError(f"Another process is getting {data.name}.", "Wait until it ends.") from error
     except OSError as error:
         fix = "Free space there, or set AGSM_BENCH_DATA to another folder."
         raise UserError(f"{root()} cannot be written ({error.strerror or error}).", fix) from error

@@ -46,7 +46,7 @@ class Training:
         )
         self.optimizer = self.accelerator.prepare(optimizer)
         self.state, self.log = task.job.out / STATE_FILE, task.job.out / log.LOG_FILE
-        self.step = load_state(self.state, task.trained, task.averaged, optimizer)
+        self.step = load_state(self.state, task.trained, task.averaged, optimizer, self.accelerator.scaler)
         if len(steps := set(processes.gather(self.step))) > 1:
             raise UserError(
                 f"The processes find checkpoints of different steps {sorted(steps)} in {task.job.out}.",
@@ -94,7 +94,8 @@ class Training:
         self.accelerator.log({key: value for key, value in record.items() if key != "step"}, step=self.step)
         self.task.keep(self.step)
         if last or self.step % self.options.save_every == 0:
-            save_state(self.state, self.step, self.task.trained, self.task.averaged, self.optimizer)
+            trained, averaged = self.task.trained, self.task.averaged
+            save_state(self.state, self.step, trained, averaged, self.optimizer, self.accelerator.scaler)
 
 
 def train(

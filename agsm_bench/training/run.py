@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer, check_size
 from agsm_bench.errors import ExitCode, UserError
 from agsm_bench.folders import ensure_writable, read_json, write_json
+from agsm_bench.locking import alone
 from agsm_bench.parallel import join, launched
 from agsm_bench.provenance import provenance
 from agsm_bench.training.config import LoopOptions, tokens_config
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from agsm_bench.data.latents import Latents
 
 CONFIG_FILE = "config.json"
+LOCK = ".lock"
 Progress = Callable[[int, dict[str, float]], None]
 
 
@@ -48,7 +51,7 @@ def run_training(
         latents: what `agsm-bench data encode` kept of the pictures that tokens are trained on.
 
     Raises:
-        UserError: the folder holds a run of another configuration, or cannot be written; interrupted (130).
+        UserError: the folder holds a run of another configuration, is in use, or cannot be written; interrupted (130).
         MissingError: weights, data or a tracker's package are absent, or the state in the folder is damaged.
     """
     backbone.weights()
@@ -58,12 +61,14 @@ def run_training(
     _check(job)
     check_tracker(options.tracker)
     processes = join()
-    processes.on_first(lambda: _claim(out, job.describe(), {"latents": latents.describe()} if latents else {}))
     from agsm_bench.diffusion.variants import load_denoiser
     from agsm_bench.training.loop import train
 
+    notes = {"latents": latents.describe()} if latents else {}
     try:
-        return train(job, load_denoiser(backbone, variant), progress, processes)
+        with ExitStack() as held:
+            processes.on_first(lambda: _claim(out, job.describe(), notes, held))
+            return train(job, load_denoiser(backbone, variant), progress, processes)
     except KeyboardInterrupt as error:
         raise UserError(
             f"Interrupted; {out} keeps the last checkpoint.",
@@ -86,19 +91,20 @@ def _check(job: Job[Any, Any]) -> None:
     if isinstance(job.trainer, Trainer):
         tokens_config(job.options, job.backbone, job.trainer.polarities)
         job.trainer.check(job.objective_options, job.backbone)
-        job.pairs(True).item(0)
         stream = job.pairs(False)
         if not (job.latents and stream.picture_key(0) in job.latents.files):
             stream.item(0)
+        job.pairs(True).item(0)
     elif job.preferences is None:
         raise UserError(f"{job.trainer_name} needs pairs of images.", "Add --preferences DIR.")
     elif job.options.batch > (count := len(job.preferences.train)):
         raise UserError(f"--batch is {job.options.batch}, and there are {count} pairs.", "Use a smaller --batch.")
 
 
-def _claim(out: Path, config: dict[str, Any], notes: dict[str, Any]) -> None:
-    """Writes the run's configuration, with notes; a folder that has one must have the same, but for the steps."""
+def _claim(out: Path, config: dict[str, Any], notes: dict[str, Any], held: ExitStack) -> None:
+    """Locks the folder and writes the configuration, with notes; one that is there must be the same but for steps."""
     ensure_writable(out)
+    held.enter_context(alone(out / LOCK, out))
     path = out / CONFIG_FILE
     if path.exists():
         fix = "Delete it to start again, or pass another --out."
