@@ -182,6 +182,7 @@ def test_the_memory_follows_the_flags() -> None:
     assert 1 <= rows < 16
     assert check(12e9, rows_per_backward=rows).state == "ok"
     assert check(12e9, rows_per_backward=rows + 1).state != "ok"
+    assert check(12e9, size=256).state == "ok"
 
 
 def test_a_version_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from test_training import log_of
 
 from agsm_bench.data import coco
 from agsm_bench.store import Run
-from agsm_bench.tokens import TOKENS_FILE, read_header
+from agsm_bench.tokens import TOKENS_FILE, SoftTokens, load_tokens, read_header, save_tokens
 from agsm_bench.training import log
 
 NAMES = tuple(MAKERS)
@@ -102,6 +102,23 @@ def test_the_other_trainers_of_tokens(
     header = read_header(tmp_path)
     assert (header.config.backbone, header.training["trainer"], header.training["size"]) == (name, trainer, SIZE)
     assert [record["step"] for record in log_of(tmp_path)] == [1, 2]
+
+
+@pytest.mark.parametrize(("trainer", "name"), [("softrepa", "sd15"), ("agsm", "sd3")])
+def test_tokens_in_the_authors_files_are_evaluated(
+    cli: Cli, folders: dict[str, Path], tmp_path: Path, trainer: str, name: str
+) -> None:
+    model = ["--backbone", name, "--model", folders[name]]
+    assert cli("train", trainer, *model, *TRAINING, "--learning-rate", 1.0, "--out", tmp_path / "own")[0] == 0
+    load_tokens(tmp_path / "own").to_released(tmp_path / "files")
+    tokens = SoftTokens.from_released(tmp_path / "files", backbone=name)
+    save_tokens(tokens, tmp_path / "released", {"trainer": trainer})
+    for each in ("own", "released"):
+        code, _, error = cli(
+            "eval", "geneval", *model, *SAMPLING, "--tokens", tmp_path / each, "--out", tmp_path / f"{each}-run"
+        )
+        assert (code, "Mask2Former" in error) == (3, True), error
+    assert pictures(tmp_path / "own-run") == pictures(tmp_path / "released-run")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -80,6 +80,17 @@ def test_without_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         check_compiler("cpu")
 
 
+def test_a_compiler_that_fails_is_named() -> None:
+    def broken(graph: Any, inputs: object) -> Any:
+        raise RuntimeError("Python.h: no such file")
+
+    torch._dynamo.reset()
+    model = tiny_unet()
+    compile_blocks(model, backend=broken)
+    with pytest.raises(MissingError, match=r"--compile failed .*Python.h.*leave --compile out"):
+        model(**inputs_for("unet"), timestep=torch.tensor([3, 700]))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not any(map(shutil.which, compiling.COMPILERS)), reason="no C++ compiler")
 @pytest.mark.parametrize("name", MAKERS)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
 import torch
+from torch._dynamo.exc import TorchDynamoException
 
 from agsm_bench.errors import MissingError
 
@@ -23,7 +25,20 @@ def compile_blocks(network: Any, backend: str = "inductor") -> None:
     # one entry a kind of block, shape and mode (with gradient or without); beyond the limit torch gives up silently
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
     for block in blocks(network):
-        block.forward = torch.compile(block.forward, backend=backend)
+        block.forward = _explained(torch.compile(block.forward, backend=backend))
+
+
+def _explained(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiling happens at the first call, and a compiler that is there may still not work, e.g. lack Python's headers."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return forward(*args, **kwargs)
+        except TorchDynamoException as error:
+            reason = next(filter(None, str(error).splitlines()), type(error).__name__)
+            raise MissingError(f"--compile failed ({reason}).", "Mend the compiler, or leave --compile out.") from error
+
+    return call
 
 
 def blocks(network: Any) -> list[Any]:

@@ -56,7 +56,7 @@ def fits(
     """
     if not options.tokens + options.image_tokens:
         return Check("memory", "training", "warning", "There is nothing to train.", "Use --tokens of at least 1.")
-    network = _network(backbone, parts, model)
+    network = _network(backbone, parts, model, options.size)
     if network is None:
         fix = "Use a diffusers folder or a hub id."
         return Check("memory", "training", "warning", "No estimate: the network's configuration is not there.", fix)
@@ -93,7 +93,7 @@ def _less(options: TrainingOptions, model: ModelOptions, device: Device, itemsiz
     return f"Use {', or '.join(flag for flag, helps in flags.items() if helps)}."
 
 
-def _network(backbone: Backbone, parts: Sequence[Part], model: ModelOptions) -> Network | None:
+def _network(backbone: Backbone, parts: Sequence[Part], model: ModelOptions, size: int | None) -> Network | None:
     """From the files that are there, else as the makers published it."""
     known = ARCHITECTURES.get(backbone.name)
     there = {part.name: part.files for part in parts if part.files}
@@ -106,7 +106,7 @@ def _network(backbone: Backbone, parts: Sequence[Part], model: ModelOptions) -> 
         others = {**known.others, **others}
     if "text_encoder_3" in others:
         others["text_encoder_3"] = int(others["text_encoder_3"] * {"on": 1, "8bit": 0.5, "off": 0}[model.t5])
-    size = getattr(backbone.training_data(0, False), "size", None)
+    size = size or getattr(backbone.training_data(0, False), "size", None)
     side = size // VAE_FACTOR if size else int(config["sample_size"])
     return Network(config, side, _text_length(backbone, there), sum(others.values()))
 
