@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from functools import wraps
 from importlib.util import find_spec
 from typing import Any
 
@@ -29,8 +30,9 @@ def compile_blocks(network: Any, backend: str = "inductor") -> None:
 
 
 def _explained(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiling happens at the first call, and a compiler that is there may still not work, e.g. lack Python's headers."""
+    """Compiling happens at the first call; a compiler that is there may not work, e.g. lack Python's headers."""
 
+    @wraps(forward)  # hooks look at the arguments' names
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return forward(*args, **kwargs)
