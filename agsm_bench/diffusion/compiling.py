@@ -37,7 +37,7 @@ def _explained(forward: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return forward(*args, **kwargs)
         except TorchDynamoException as error:
-            reason = next(filter(None, str(error).splitlines()), type(error).__name__)
+            reason = " ".join([line for line in str(error).splitlines() if line][:2]) or type(error).__name__
             raise MissingError(f"--compile failed ({reason}).", "Mend the compiler, or leave --compile out.") from error
 
     return call
