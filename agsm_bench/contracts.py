@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from agsm_bench.diffusion.denoiser import Denoiser
+    from agsm_bench.diffusion.image_encoder import ImageEncoder
+    from agsm_bench.model_options import ModelOptions
     from agsm_bench.stats import Interval
     from agsm_bench.store import Run
     from agsm_bench.tokens.header import TokensConfig
     from agsm_bench.tokens.soft_tokens import SoftTokens
+    from agsm_bench.weights import Part
 
 
 def option(default: Any, help: str, **limits: float) -> Any:
@@ -101,6 +104,8 @@ class TrainingDefaults:
     """Of the trainers that fine-tune the backbone."""
     beta: float = 2000.0
     """Diffusion-DPO's beta (released: SD1.5 2000, SDXL 5000)."""
+    size: int | None = None
+    """Side of the training images in pixels (released: 512 for every backbone); None: the world has one size."""
 
 
 class TrainingData(Protocol):
@@ -108,6 +113,14 @@ class TrainingData(Protocol):
 
     def item(self, index: int) -> tuple[np.ndarray, str]:
         """uint8 picture [h, w, 3] and a caption."""
+        ...
+
+    def caption(self, index: int) -> str:
+        """The caption of `item`, without the work of its picture."""
+        ...
+
+    def picture_key(self, index: int) -> str | None:
+        """What the picture's latents are kept under: equal pictures have equal keys. None: it is drawn, not read."""
         ...
 
     def false_negatives(self, indices: Sequence[int]) -> np.ndarray:
@@ -130,8 +143,19 @@ class Backbone:
     weights: Callable[[], Path]
     """The folder with the weights; raises MissingError with the command that gets them."""
     load: Callable[[], Denoiser]
-    training_data: Callable[[int, bool], TrainingData]
-    """(seed, held out) -> the pairs that tokens are trained on, or the held-out ones for validation."""
+    training_data: Callable[..., TrainingData]
+    """(seed, held out) -> the pairs that tokens are trained on, or the held-out ones for validation; of photographs
+    with `size=`, their side in pixels."""
+    weight_parts: Callable[[], Mapping[str, Sequence[Path]]] | None = None
+    """The files that `load` reads, by component; None: all safetensors below `weights`. Raises as that does."""
+    settings: Callable[[], Mapping[str, Any]] | None = None
+    """What images depend on besides the weights, e.g. {"dtype": "float16"}, and what the weights are called."""
+    load_encoder: Callable[[], ImageEncoder] | None = None
+    """The VAE alone, as `load` has it; None where pictures are drawn, and their latents not kept."""
+    survey: Callable[[], Sequence[Part]] | None = None
+    """Every component of the model as it is on this machine, for `doctor`; None: as `weights` says."""
+    configure: Callable[[Backbone, ModelOptions], Backbone] | None = None
+    """This backbone with a user's `ModelOptions`; None where it takes none."""
 
 
 class Benchmark(Protocol):
@@ -210,6 +234,15 @@ def check_options(options: Any) -> None:
             if bound in limits and wrong(value, limits[bound]):
                 word = "at least" if bound == "min" else "at most"
                 raise UserError(f"{flag} is {value}.", f"Use {word} {limits[bound]:g}.")
+
+
+def check_size(backbone: Backbone, size: int | None) -> None:
+    """Raises UserError for a side that the latents of photographs cannot have."""
+    from agsm_bench.errors import UserError
+
+    step = 16 if backbone.tokens.placement == "mmdit" else 8
+    if backbone.domain == "photo" and size and size % step:
+        raise UserError(f"--size is {size}.", f"Use a multiple of {step}, e.g. {backbone.sampling.size}.")
 
 
 def default_of(item: Any) -> Any:

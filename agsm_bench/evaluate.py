@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from agsm_bench import plugins
-from agsm_bench.contracts import Backbone, Benchmark, Progress, check_options, option
-from agsm_bench.errors import UserError
+from agsm_bench.contracts import Backbone, Benchmark, Progress, check_options, check_size, option
+from agsm_bench.errors import MissingError, UserError
+from agsm_bench.manifest import MANIFEST, Manifest, load_manifest
+from agsm_bench.model_options import ModelOptions, configured
+from agsm_bench.parallel import ALONE, Processes
+from agsm_bench.protocol import Polarity, forgets_time_embedding, unconditional_polarity
 from agsm_bench.provenance import provenance
 from agsm_bench.shards import in_shard
 from agsm_bench.store import Run
 from agsm_bench.tokens.header import TokensHeader, read_header
 from agsm_bench.types import Prompt, RunSpec, Sample
+from agsm_bench.union import adopt_parts, part
 from agsm_bench.variant import Variant, read_variant, weights_hash
 
 if TYPE_CHECKING:
@@ -31,10 +36,11 @@ class EvaluationOptions:
     images_per_prompt: int | None = option(None, "Images a prompt. (default: the benchmark's)", min=1)
     guidance_scale: float | None = option(None, "Scale of CFG. (default: the backbone's)", min=0)
     steps: int | None = option(None, "Sampling steps. (default: the backbone's)", min=1)
+    size: int | None = option(None, "Side of the images in pixels. (default: the backbone's)", min=8)
     seed: int = option(0, "Seed of all samples' noise.", min=0)
     batch_size: int = option(64, "Images at once; changes the speed, not the images.", min=1)
-    unconditional: Literal["positive", "negative"] = option(
-        "positive", "Soft tokens in the unconditional half of CFG (paper Table 5)."
+    unconditional: Literal["positive", "negative"] | None = option(
+        None, "Soft tokens in the unconditional half of CFG (paper Table 5). (default: positive, the protocol's)"
     )
 
 
@@ -51,37 +57,91 @@ class Request:
     """(index, count), index from 0."""
     backbone_weights: Path | None = None
     """Folder of a variant of the backbone."""
+    model: ModelOptions = field(default_factory=ModelOptions)
+    """Of backbones of photographs."""
 
 
-def evaluate(request: Request, progress: Progress) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Plan:
+    """A checked request, and all samples of its run."""
+
+    request: Request
+    benchmark: Benchmark
+    backbone: Backbone
+    variant: Variant | None
+    manifest: Manifest
+    samples: Sequence[Sample]
+
+    def opened(self) -> Run:
+        """The run's folder, with what a killed command of several processes left there; raises as `Run.acquire`."""
+        out = self.request.out
+        if (out / MANIFEST).exists():
+            load_manifest(out).resumed(self.manifest, out)  # another run's parts are not ours to take
+        adopt_parts(out)
+        return Run.acquire(out, self.manifest)
+
+
+def evaluate(request: Request, progress: Progress, processes: Processes = ALONE) -> dict[str, Any]:
     """Runs what is missing of an evaluation and returns its summary.
+
+    Several processes share the samples, and the first one writes what one process alone would have.
 
     Raises:
         UserError: settings that make no sense, tokens of another backbone, a folder of another run.
         MissingError: weights or tokens are absent or damaged.
     """
+    plan = planned(request)
+    if processes.count > 1:
+        _share(plan, processes, progress)
+    return processes.on_first(lambda: _finish(plan, progress))
+
+
+def planned(request: Request) -> Plan:
+    """Checks a request; raises as `evaluate`."""
     check_options(request.options)
+    check_options(request.model)
     benchmark: Benchmark = plugins.load("benchmarks", request.benchmark)
-    backbone: Backbone = plugins.load("backbones", request.backbone)
+    backbone = configured(plugins.load("backbones", request.backbone), request.model)
+    check_size(backbone, request.options.size)
     variant = read_variant(request.backbone_weights, backbone) if request.backbone_weights else None
     header = _checked_header(request, backbone, variant)
     spec = run_spec(request, benchmark, backbone, header, variant)
     prompts = benchmark.prompts(backbone.domain)
     samples = samples_of(spread(prompts, request.options.limit), spec.images_per_prompt)
-    mine = [s for s in samples if request.shard is None or in_shard(s.id, *request.shard)]
     tokens = {k: v for k, v in header.training.items() if k != "backbone"} if header else None
-    with Run.create_or_resume(
-        request.out,
-        spec,
-        len(samples),
-        _is_limited(request, prompts),
-        provenance("cpu"),
-        shard=request.shard,
-        tokens=tokens,
-        variant=variant.describe() if variant else None,
-    ) as run:
-        _run_model(run, backbone, variant, request, mine, progress)
-        return score_run(run, benchmark, mine, progress)
+    described = variant.describe() if variant else None
+    limited = _is_limited(request, prompts)
+    manifest = Manifest(spec, len(samples), limited, request.shard, tokens, described, (provenance("cpu"),))
+    return Plan(request, benchmark, backbone, variant, manifest, samples)
+
+
+def _finish(plan: Plan, progress: Progress) -> dict[str, Any]:
+    """All that is missing, by this process, and the summary."""
+    shard = plan.request.shard
+    mine = [s for s in plan.samples if shard is None or in_shard(s.id, *shard)]
+    with plan.opened() as run:
+        _run_model(run, plan, mine, progress)
+        return score_run(run, plan.benchmark, mine, progress)
+
+
+def _share(plan: Plan, processes: Processes, progress: Progress) -> None:
+    """What is missing, by all processes, each in a folder of its own below the run's, which stays locked meanwhile."""
+    if plan.request.shard:
+        raise UserError("Several processes share the samples by themselves.", "Leave out --shard.")
+    with ExitStack() as stack:
+
+        def missing() -> set[str]:
+            run = stack.enter_context(plan.opened())
+            return {sample.id for sample in run.missing(plan.samples)}
+
+        todo = processes.on_first(missing)
+        mine = [s for s in plan.samples if s.id in todo and in_shard(s.id, processes.rank, processes.count)]
+        if mine:
+            shard = (processes.rank, processes.count)
+            with Run.acquire(part(plan.request.out, *shard), replace(plan.manifest, shard=shard)) as run:
+                _run_model(run, plan, mine, progress, measuring=processes.first)
+                score_all(run, plan.benchmark, mine, progress)
+        processes.gather(None)  # all have finished
 
 
 def run_spec(
@@ -99,12 +159,20 @@ def run_spec(
         weights=weights_hash(backbone, variant),
         guidance_scale=_or(request.options.guidance_scale, backbone.sampling.guidance_scale),
         steps=_or(request.options.steps, backbone.sampling.steps),
-        size=backbone.sampling.size,
+        size=_or(request.options.size, backbone.sampling.size),
         seed=request.options.seed,
         images_per_prompt=_or(request.options.images_per_prompt, benchmark.images_per_prompt),
         tokens=header.tokens_hash if header else None,
-        unconditional=request.options.unconditional,
+        unconditional=_unconditional(request, header),
+        model=backbone.settings() if backbone.settings else None,
     )
+
+
+def _unconditional(request: Request, header: TokensHeader | None) -> Polarity:
+    """What is asked, or the protocol's; without tokens it is `positive` by name."""
+    if request.options.unconditional or header is None:
+        return request.options.unconditional or "positive"
+    return unconditional_polarity(request.model.protocol, request.backbone, header.config.polarities)
 
 
 def spread(prompts: Sequence[Prompt], limit: int | None) -> list[Prompt]:
@@ -120,35 +188,47 @@ def samples_of(prompts: Sequence[Prompt], images_per_prompt: int) -> list[Sample
 
 
 def score_run(run: Run, benchmark: Benchmark, samples: Sequence[Sample], progress: Progress) -> dict[str, Any]:
-    """Scores what lacks a score, and writes the summary."""
-    from agsm_bench.score import detector_of, measured, score_images, summarise
+    """Scores what lacks a score, and writes the summary; raises as `score_all`."""
+    from agsm_bench.score import measured, summarise
 
-    detector = detector_of(run.manifest.spec.domain)
-    for done, _ in enumerate(score_images(run, benchmark, samples, detector), 1):
-        progress("score", done, len(samples))
+    score_all(run, benchmark, samples, progress)
     return summarise(run, benchmark, samples, measured(run, samples, progress))
 
 
-def _run_model(
-    run: Run,
-    backbone: Backbone,
-    variant: Variant | None,
-    request: Request,
-    samples: Sequence[Sample],
-    progress: Progress,
-) -> None:
+def score_all(run: Run, benchmark: Benchmark, samples: Sequence[Sample], progress: Progress) -> None:
+    """Scores what lacks a score.
+
+    Raises:
+        MissingError: the detector is absent; it says that the images are kept.
+    """
+    from agsm_bench.score import detector_of, score_images
+
+    try:
+        detector = detector_of(run.manifest.spec.domain)
+    except MissingError as error:
+        kept = sum(1 for sample in samples if sample.id in run.records.images)
+        raise MissingError(
+            f"{error.message} Nothing is scored; {kept} images are made and kept in {run.folder / 'images'}.", error.fix
+        ) from error
+    for done, _ in enumerate(score_images(run, benchmark, samples, detector), 1):
+        progress("score", done, len(samples))
+
+
+def _run_model(run: Run, plan: Plan, samples: Sequence[Sample], progress: Progress, measuring: bool = True) -> None:
     """All that needs the weights: the missing images, and what metrics measure of the model itself."""
     from agsm_bench.score import metrics_of
 
+    request, backbone = plan.request, plan.backbone
     missing = list(run.missing(samples))
-    measures = [m.model for m in metrics_of(backbone.domain) if m.model and not m.model.is_there(run.folder)]
+    metrics = metrics_of(backbone.domain) if measuring else []
+    measures = [m.model for m in metrics if m.model and not m.model.is_there(run.folder)]
     if not missing and not measures:
         return
     from agsm_bench.diffusion.variants import load_denoiser
 
-    denoiser, tokens = load_denoiser(backbone, variant), _load_tokens(request, backbone)
+    denoiser, tokens = load_denoiser(backbone, plan.variant), _load_tokens(request, backbone)
     if missing:
-        _generate(run, denoiser, tokens, request.options, missing, len(samples), progress)
+        _generate(run, denoiser, tokens, request.options.batch_size, missing, len(samples), progress)
     for measure in measures:
         measure.write(run, denoiser, tokens, backbone.training_data(0, True), progress)
 
@@ -157,17 +237,17 @@ def _generate(
     run: Run,
     denoiser: Denoiser,
     tokens: SoftTokens | None,
-    options: EvaluationOptions,
+    batch_size: int,
     missing: Sequence[Sample],
     total: int,
     progress: Progress,
 ) -> None:
     from agsm_bench.generate import generate
 
-    negative = 1 if options.unconditional == "negative" else None
+    negative = 1 if run.manifest.spec.unconditional == "negative" else None
     attached = tokens.attached(denoiser.pipe, unconditional_polarity=negative) if tokens else nullcontext()
     with attached:
-        images = generate(denoiser, run.manifest.spec, missing, options.batch_size)
+        images = generate(denoiser, run.manifest.spec, missing, batch_size)
         for done, (sample, png) in enumerate(images, total - len(missing) + 1):
             run.add_image(sample, png)
             progress("generate", done, total)
@@ -176,9 +256,14 @@ def _generate(
 def _load_tokens(request: Request, backbone: Backbone) -> SoftTokens | None:
     if request.tokens is None:
         return None
+    from agsm_bench.seeds import generator_for
     from agsm_bench.tokens.checkpoint import load_tokens
 
-    return load_tokens(request.tokens, backbone.name)
+    tokens = load_tokens(request.tokens, backbone.name)
+    trainer = read_header(request.tokens).training["trainer"]
+    if forgets_time_embedding(request.model.protocol, trainer, backbone.name):
+        tokens.forget_time(generator_for("forgotten time embedding", request.options.seed))
+    return tokens
 
 
 def _checked_header(request: Request, backbone: Backbone, variant: Variant | None) -> TokensHeader | None:

@@ -16,7 +16,10 @@ from agsm_bench.types import RunSpec
 
 def identity(spec: RunSpec) -> str:
     """SHA-256 (hex) of everything that an image of the run depends on; equal specs have equal identities."""
-    return hashlib.sha256(canonical_json(asdict(spec)).encode()).hexdigest()
+    values = asdict(spec)
+    # a field that came later plays no part while it says nothing, so that earlier runs keep their identity
+    later = () if spec.model else ("model",)
+    return hashlib.sha256(canonical_json({k: v for k, v in values.items() if k not in later}).encode()).hexdigest()
 
 
 def canonical_json(value: Any) -> str:
@@ -49,6 +52,9 @@ def hash_files(paths: Iterable[str | Path]) -> str:
 
 
 def _content_hash(file: Path) -> str:
+    target = file.readlink() if file.is_symlink() else file
+    if target.parent.name == "blobs" and len(target.name) == 64:
+        return target.name  # the hub's cache names large files by their SHA-256
     try:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

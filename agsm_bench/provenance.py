@@ -30,7 +30,7 @@ def provenance(device: str | None = None) -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
         "device": device,
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([_program(), *sys.argv[1:]]),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -46,6 +46,11 @@ def git_state(package: Path) -> dict[str, Any] | None:
     if top is None or commit is None or Path(top) != package.resolve().parent:
         return None
     return {"commit": commit, "dirty": changes != ""}
+
+
+def _program() -> str:
+    name = Path(sys.argv[0]).name
+    return "agsm-bench" if name == "__main__.py" else name  # python -m agsm_bench
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -8,13 +8,11 @@ from typing import Any
 
 from agsm_bench import plugins
 from agsm_bench.contracts import Benchmark, Progress
-from agsm_bench.detections import DetectionStore
 from agsm_bench.errors import UserError
 from agsm_bench.evaluate import samples_of, score_run
 from agsm_bench.provenance import provenance
-from agsm_bench.score import detector_of, metrics_of
-from agsm_bench.shards import merge
 from agsm_bench.store import Run
+from agsm_bench.union import union
 
 
 def rescore(runs: Sequence[Path], out: Path | None, progress: Progress) -> tuple[Path, dict[str, Any]]:
@@ -28,16 +26,10 @@ def rescore(runs: Sequence[Path], out: Path | None, progress: Progress) -> tuple
         raise UserError("Several shards need a folder for their union.", "Add --out DIR.")
     with _opened(runs, out) as run:
         spec = run.manifest.spec
-        if out is not None:
-            version = detector_of(spec.domain).version
-            DetectionStore(run.folder, version).copy_from([DetectionStore(shard, version) for shard in runs])
-            for metric in metrics_of(spec.domain):
-                if metric.model:
-                    metric.model.adopt(run, runs)
         benchmark: Benchmark = plugins.load("benchmarks", spec.benchmark)
         samples = samples_of(benchmark.prompts(spec.domain), spec.images_per_prompt)
         return run.folder, score_run(run, benchmark, samples, progress)
 
 
 def _opened(runs: Sequence[Path], out: Path | None) -> Run:
-    return Run.reopen(runs[0], provenance("cpu")) if out is None else merge(runs, out)
+    return Run.reopen(runs[0], provenance("cpu")) if out is None else union(runs, out)

@@ -40,7 +40,8 @@ def detector_of(domain: Domain) -> Detector:
     """
     if domain == "photo":
         raise MissingError(
-            "GenEval's photo detector (Mask2Former) is not part of this release.", "Use a shapes backbone."
+            "GenEval's detector of photographs (Mask2Former) is not part of this version.",
+            "GenEval's own evaluator (github.com/djghosh13/geneval) reads the run's folder `images`.",
         )
     from agsm_bench.shapes import detector
 

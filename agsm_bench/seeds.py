@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 
@@ -20,3 +22,11 @@ def generator_for(*parts: object) -> torch.Generator:
     import torch
 
     return torch.Generator("cpu").manual_seed(seed_of(*parts))
+
+
+@lru_cache(maxsize=4)
+def epoch_order(stream: str, count: int, seed: int, epoch: int) -> np.ndarray:
+    """int [count]: a permutation, another one for every epoch of an endless stream."""
+    import numpy as np
+
+    return np.random.default_rng(seed_of(stream, seed, epoch)).permutation(count)

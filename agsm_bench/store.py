@@ -15,12 +15,9 @@ order, resume or shards (`agsm_bench.shards`) made them.
 from __future__ import annotations
 
 import json
-import os
-import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
 from math import isfinite
@@ -28,11 +25,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from filelock import FileLock, Timeout
-
 from agsm_bench.errors import MissingError, UserError
 from agsm_bench.identity import identity
 from agsm_bench.jsonl import write_atomically, writing
+from agsm_bench.locking import alone
 from agsm_bench.manifest import MANIFEST, Manifest, load_manifest
 from agsm_bench.records import Records, split_id
 from agsm_bench.types import Prompt, RunSpec, Sample, Score
@@ -43,7 +39,6 @@ if TYPE_CHECKING:
 SUMMARY = "summary.json"
 SUMMARY_SCHEMA = 1
 LOCK = ".lock"
-HOLDER = ".lock.holder"
 
 
 @dataclass(eq=False)
@@ -52,7 +47,7 @@ class Run:
 
     folder: Path
     manifest: Manifest
-    _lock: FileLock | None = field(default=None, repr=False)
+    _held: ExitStack | None = field(default=None, repr=False)
 
     @classmethod
     def create_or_resume(
@@ -100,23 +95,21 @@ class Run:
         """`create_or_resume` with the manifest at hand."""
         with writing(folder):
             _prepare(folder)
-            lock = _locked(folder)
-            try:
+            with ExitStack() as held:
+                held.enter_context(alone(folder / LOCK, folder))
                 resuming = (folder / MANIFEST).exists()
                 manifest = load_manifest(folder).resumed(asked, folder) if resuming else asked
                 write_atomically(folder / MANIFEST, manifest.dump())
-                run = cls(folder, manifest, lock)
+                run = cls(folder, manifest)
                 run.records.repair()
-            except BaseException:
-                _release(folder, lock)
-                raise
+                run._held = held.pop_all()
         return run
 
     def close(self) -> None:
         """Lets another process write."""
-        if self._lock is not None:
-            _release(self.folder, self._lock)
-            self._lock = None
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     def __enter__(self) -> Self:
         return self
@@ -212,7 +205,7 @@ class Run:
     @contextmanager
     def changing(self) -> Iterator[None]:
         """Around every change: a summary never outlives what it sums up."""
-        if self._lock is None:
+        if self._held is None:
             raise RuntimeError(f"{self.folder} is not open for writing")
         with writing(self.folder):
             (self.folder / SUMMARY).unlink(missing_ok=True)
@@ -224,31 +217,6 @@ def _prepare(folder: Path) -> None:
     foreign = [path.name for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     if foreign and MANIFEST not in foreign:
         raise UserError(f"{folder} is no run folder: it holds {foreign[0]} and no {MANIFEST}.", "Use another --out.")
-
-
-def _locked(folder: Path) -> FileLock:
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise UserError(
-            f"{folder} is being written by {_holder(folder)}.", "Wait until it ends, or use another --out."
-        ) from error
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    (folder / HOLDER).write_text(f"process {os.getpid()} on {socket.gethostname()} since {since}")
-    return lock
-
-
-def _holder(folder: Path) -> str:
-    try:
-        return (folder / HOLDER).read_text() or "another process"
-    except OSError:
-        return "another process"
-
-
-def _release(folder: Path, lock: FileLock) -> None:
-    (folder / HOLDER).unlink(missing_ok=True)
-    lock.release()
 
 
 def _write_metadata(path: Path, prompt: Prompt) -> None:

@@ -87,3 +87,5 @@ class RunSpec:
     """Hash of the soft tokens, None for the untouched backbone."""
     unconditional: Literal["positive", "negative"] = "positive"
     """The polarity of the soft tokens in the unconditional half of CFG (paper Table 5)."""
+    model: Mapping[str, Any] | None = None
+    """What images of photographs' backbones depend on besides the weights, e.g. dtype; None on shapes."""

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from agsm_bench.contracts import Backbone
 from agsm_bench.errors import MissingError, UserError
 from agsm_bench.folders import read_json, write_json
-from agsm_bench.identity import hash_files
+from agsm_bench.identity import canonical_json, hash_files
 
 VARIANT_FILE = "variant.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -84,7 +84,11 @@ def describe_variant(folder: Path) -> Variant:
 
 def weights_hash(backbone: Backbone, variant: Variant | None = None) -> str:
     """Hash of every weight file that a run reads: the backbone's, and the variant's on top."""
-    base = hash_files(sorted(backbone.weights().rglob("*.safetensors")))
+    if backbone.weight_parts:
+        parts = {name: hash_files(files) for name, files in backbone.weight_parts().items()}
+        base = hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+    else:
+        base = hash_files(sorted(backbone.weights().rglob("*.safetensors")))
     return base if variant is None else combined_hash(base, variant.hash)
 
 

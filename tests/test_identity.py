@@ -28,6 +28,7 @@ OTHER: dict[str, Any] = {
     "images_per_prompt": 5,
     "tokens": "t" * 64,
     "unconditional": "negative",
+    "model": {"dtype": "float16"},
 }
 
 

@@ -10,14 +10,17 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEVELS = (
-    ("types", "errors"),
-    ("stats", "hypotheses", "seeds", "identity", "provenance", "jsonl", "folders", "tokens.header"),
-    ("contracts", "variant", "manifest", "records", "store", "images", "shards", "detections", "plugins"),
-    ("geneval", "geneval_prompts", "geneval_rules", "diffusion", "shapes", "tokens", "training"),
+    ("types", "errors", "parallel"),
+    ("stats", "hypotheses", "seeds", "identity", "provenance", "jsonl", "locking", "folders", "tokens.header"),
+    (
+        *("contracts", "protocol", "model_options", "weights", "variant", "manifest", "records"),
+        *("store", "images", "shards", "detections", "plugins"),
+    ),
+    ("geneval", "geneval_prompts", "geneval_rules", "data", "diffusion", "shapes", "tokens", "training"),
     ("trainers", "benchmarks", "backbones", "metrics"),
-    ("generate", "score", "evaluate", "rescore"),
+    ("generate", "score", "union", "evaluate", "rescore"),
     ("report",),
-    ("demo", "reproduce"),
+    ("demo", "reproduce", "doctor", "push"),
     ("cli",),
     ("__main__",),
 )
@@ -27,6 +30,7 @@ EXCEPTIONS = {
     ("geneval_prompts", "shapes.vocabulary"),
     # for annotations only
     ("contracts", "diffusion.denoiser"),
+    ("contracts", "diffusion.image_encoder"),
     ("contracts", "tokens.soft_tokens"),
     # a study, run by hand
     ("shapes.sources_study", "metrics.denoising"),

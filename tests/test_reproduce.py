@@ -292,4 +292,4 @@ def test_a_second_call_at_the_same_time_is_refused(cli: Cli) -> None:
 
     Path("runs/reproduce").mkdir(parents=True)
     with FileLock("runs/reproduce/.reproduce.lock"):
-        refused(cli("reproduce", "--table", 6), 2, "Another call is at work in runs/reproduce")
+        refused(cli("reproduce", "--table", 6), 2, "runs/reproduce is being written by")

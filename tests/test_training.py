@@ -9,20 +9,23 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from agsm_bench import plugins
 from agsm_bench.contracts import Backbone, Trainer
 from agsm_bench.diffusion.denoiser import Denoiser
 from agsm_bench.errors import MissingError, UserError
+from agsm_bench.locking import alone
 from agsm_bench.shapes.detector import detect
 from agsm_bench.shapes.truth import parse
 from agsm_bench.tokens.checkpoint import load_tokens
 from agsm_bench.tokens.header import read_header
 from agsm_bench.training.config import TrainingOptions, fill, kept_folder, resolve
 from agsm_bench.training.job import TokenJob
-from agsm_bench.training.loop import Training, learning_rate, train
+from agsm_bench.training.loop import Training, autocast_name, learning_rate, memory_and_precision, train
 from agsm_bench.training.pairs import CachedText, load_batch, predict_pairs
-from agsm_bench.training.run import run_training
+from agsm_bench.training.run import LOCK, run_training
+from agsm_bench.training.state import STATE_FILE, load_state, save_state
 from agsm_bench.training.token_task import TokenTask
 
 BACKBONES = ("shapes-unet", "shapes-mmdit")
@@ -81,6 +84,59 @@ def test_a_diverging_training_says_what_to_lower(tmp_path: Path, denoisers: dict
     with pytest.raises(UserError, match=r"The loss became (nan|inf) at step 2") as caught:
         train(job(tmp_path, learning_rate=1e30, min_learning_rate=1e30), denoisers["shapes-mmdit"], silent)
     assert "--learning-rate" in caught.value.fix
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_gradient_checkpointing_gives_the_same_gradient(
+    tmp_path: Path, denoisers: dict[str, Denoiser], backbone: str
+) -> None:
+    gradients = []
+    for on in (False, True):
+        asked = job(tmp_path / str(on), backbone=backbone, gradient_checkpointing=on)
+        task = TokenTask(asked, denoisers[backbone])
+        with memory_and_precision(denoisers[backbone], asked.options), task.active():
+            task.loss(0)[0].backward()  # type: ignore[no-untyped-call]
+        gradients.append({name: value.grad for name, value in task.trained.items()})
+    assert not denoisers[backbone].network.is_gradient_checkpointing
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
+def test_bfloat16_trains_close_to_float32(tmp_path: Path, denoisers: dict[str, Denoiser]) -> None:
+    """Autocast takes part (the losses differ) and changes little; the tokens stay in float32."""
+    logs = {}
+    for precision in ("no", "bf16"):
+        AcceleratorState._reset_state()  # one precision a process
+        path = train(job(tmp_path / precision, steps=2, mixed_precision=precision), denoisers["shapes-mmdit"], silent)
+        logs[precision] = [record["loss"] for record in log_of(tmp_path / precision)]
+        assert load_tokens(path).base.dtype is torch.float32
+    assert logs["bf16"] != logs["no"]
+    assert logs["bf16"] == pytest.approx(logs["no"], rel=0.05)
+    AcceleratorState._reset_state()
+    assert denoisers["shapes-mmdit"].autocast is None
+
+
+def test_half_precision_needs_a_gpu(tmp_path: Path, denoisers: dict[str, Denoiser]) -> None:
+    assert autocast_name("auto", "cuda") == "fp16"
+    with pytest.raises(UserError, match="CUDA"):
+        train(job(tmp_path, mixed_precision="fp16"), denoisers["shapes-mmdit"], silent)
+
+
+@pytest.mark.parametrize("trainer", ["agsm", "softrepa"])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_rows_per_backward_gives_the_gradient_of_the_whole_batch(
+    tmp_path: Path, denoisers: dict[str, Denoiser], trainer: str, backbone: str
+) -> None:
+    """Also with a group that is not full: 16 pairs, 5 at once."""
+    gradients = []
+    for rows in (None, 5):
+        task = TokenTask(job(tmp_path / str(rows), trainer, backbone, rows_per_backward=rows), denoisers[backbone])
+        with task.active():
+            loss, _ = task.loss(0)
+            loss.backward()  # type: ignore[no-untyped-call]
+        gradients.append({name: value.grad for name, value in task.trained.items()})
+    for name, whole in gradients[0].items():
+        assert whole is not None
+        torch.testing.assert_close(gradients[1][name], whole, rtol=1e-4, atol=1e-6 * float(whole.abs().max()))
 
 
 def test_seeds_differ_and_repeat(tmp_path: Path, denoisers: dict[str, Denoiser]) -> None:
@@ -209,6 +265,18 @@ def test_a_captions_encoding_does_not_depend_on_its_batch(denoisers: dict[str, D
             assert torch.equal(alone.pooled[0], together.pooled[row])
 
 
+def test_captions_are_held_up_to_a_number_of_bytes(denoisers: dict[str, Denoiser]) -> None:
+    denoiser = denoisers["shapes-mmdit"]
+    captions = [f"a photo of a {colour} circle" for colour in ("red", "green", "blue", "white")]
+    each = denoiser.encode_text(captions[:1]).nbytes
+    text = CachedText(denoiser, limit=2 * each)
+    expected = [denoiser.encode_text([caption]).context[0] for caption in captions]
+    for _ in range(2):
+        for caption, context in zip(captions, expected, strict=True):
+            assert torch.equal(text([caption]).context[0], context)
+            assert text.nbytes <= 3 * each
+
+
 def run(out: Path, **options: Any) -> Path:
     made = job(out, **options)
     return run_training("agsm", made.trainer, made.backbone, made.options, made.objective_options, out, silent)
@@ -220,6 +288,31 @@ def test_a_folder_of_another_configuration_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"batch was 4, now 2.*--out"):
         run(tmp_path, steps=1, batch=2)
     assert path.read_bytes() == before
+
+
+def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
+    with (
+        alone(tmp_path / LOCK, tmp_path),
+        pytest.raises(UserError, match=r"is being written by process \d+ on .*--out"),
+    ):
+        run(tmp_path, steps=1)
+    run(tmp_path, steps=1)
+
+
+def test_float16s_loss_scale_is_kept(tmp_path: Path) -> None:
+    """A training that goes on would else overflow or round away its gradients until the scale is found again."""
+    weights = {"w": torch.nn.Parameter(torch.ones(2))}
+    optimizer, scalers = torch.optim.AdamW(weights.values()), [torch.amp.GradScaler("cpu") for _ in range(2)]
+    for gradient in (1.0, float("inf"), 1.0):
+        scalers[0].scale((weights["w"] * gradient).sum()).backward()
+        scalers[0].step(optimizer)
+        scalers[0].update()
+        optimizer.zero_grad()
+    assert scalers[0].get_scale() == 2.0**15
+    save_state(tmp_path / STATE_FILE, 3, weights, {}, optimizer, scalers[0])
+    assert load_state(tmp_path / STATE_FILE, weights, {}, optimizer, scalers[1]) == 3
+    scalers[1].scale(torch.ones(1))  # from here on it is in use
+    assert scalers[1].state_dict() == scalers[0].state_dict()
 
 
 def test_a_damaged_state_is_refused_and_kept(tmp_path: Path) -> None:
@@ -257,3 +350,8 @@ def test_more_steps_go_on(tmp_path: Path) -> None:
     run(tmp_path, steps=1)
     run(tmp_path, steps=2)
     assert [r["step"] for r in log_of(tmp_path)] == [1, 2]
+
+
+def test_an_option_that_came_later_does_not_estrange_earlier_runs(tmp_path: Path) -> None:
+    assert "mixed_precision" not in job(tmp_path).describe()
+    assert job(tmp_path, mixed_precision="bf16").describe()["mixed_precision"] == "bf16"

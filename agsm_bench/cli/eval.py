@@ -11,6 +11,7 @@ import typer
 from agsm_bench.cli.options import pick, with_flags
 from agsm_bench.errors import ExitCode, UserError
 from agsm_bench.evaluate import EvaluationOptions
+from agsm_bench.model_options import ModelOptions
 
 
 def _evaluate(
@@ -33,24 +34,29 @@ def _evaluate(
     \b
     agsm-bench eval geneval --backbone shapes-mmdit
     agsm-bench eval geneval --backbone shapes-mmdit --tokens runs/agsm
+    accelerate launch --multi_gpu -m agsm_bench eval geneval --backbone sd15
     agsm-bench eval geneval --backbone shapes-mmdit --backbone-weights runs/dpo --tokens runs/agsm
     """
     from agsm_bench import evaluate as evaluation
     from agsm_bench.cli.progress import phases
+    from agsm_bench.parallel import join, launched
 
     folder = out or Path("runs") / default_name(benchmark, backbone, backbone_weights, tokens)
     options = pick(EvaluationOptions, flags)
-    request = evaluation.Request(benchmark, backbone, folder, tokens, options, parse_shard(shard), backbone_weights)
+    model = pick(ModelOptions, flags)
+    part = parse_shard(shard)
+    request = evaluation.Request(benchmark, backbone, folder, tokens, options, part, backbone_weights, model)
     try:
         with phases(f"{benchmark} on {backbone}") as progress:
-            summary = evaluation.evaluate(request, progress)
+            summary = evaluation.evaluate(request, progress, join())
     except KeyboardInterrupt as error:
         fix = "Run the same command to go on."
         raise UserError(f"Interrupted; {folder} keeps what is done.", fix, ExitCode.INTERRUPTED) from error
-    show(summary, folder, json_)
+    if launched().first:
+        show(summary, folder, json_)
 
 
-evaluate = with_flags(_evaluate, EvaluationOptions)
+evaluate = with_flags(_evaluate, EvaluationOptions, ModelOptions)
 
 
 def default_name(benchmark: str, backbone: str, *paths: Path | None) -> str:

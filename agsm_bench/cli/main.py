@@ -10,6 +10,7 @@ import typer
 
 import agsm_bench
 from agsm_bench.errors import UserError
+from agsm_bench.parallel import launched
 
 HELP = """Train soft tokens, evaluate text-to-image models, rebuild the paper's tables.
 
@@ -41,6 +42,9 @@ COMMANDS = {
         "list:list_plugins",
         "List trainers, benchmarks, backbones and metrics, each with its one-line description.",
     ),
+    "data": ("data:data", "Get, check and find the photo domain's data."),
+    "doctor": ("doctor:doctor", "Check that packages, weights, data, GPU, memory and disk are there for a run."),
+    "push": ("push:push", "Upload soft tokens with a model card to the Hugging Face hub."),
     "shapes": ("shapes:shapes", "Build and look at the embedded miniature world."),
 }
 """Name -> where it is below agsm_bench.cli, and its line in --help: importing all of them would take longest."""
@@ -82,11 +86,15 @@ def _print_version(asked: bool) -> None:
 
 @app.callback(help=HELP)
 def _top(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    pass
+    if launched().count > 1 and context.invoked_subcommand not in ("train", "eval"):
+        raise UserError(
+            f"{context.invoked_subcommand} is for one process.", "`accelerate launch` and torchrun do train and eval."
+        )
 
 
 def main() -> None:
@@ -94,7 +102,9 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print(f"agsm-bench: {error}", file=sys.stderr)
+        processes = launched()
+        who = f" (process {processes.rank} of {processes.count})" if processes.count > 1 else ""
+        print(f"agsm-bench{who}: {error}", file=sys.stderr)
         sys.exit(int(error.code))
 
 

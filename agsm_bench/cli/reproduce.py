@@ -149,16 +149,13 @@ def _show(jobs: Sequence[Job], slots: int) -> None:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Keeps a second call out of the folder; an interrupted one says how to go on."""
-    from filelock import FileLock, Timeout
-
     from agsm_bench.folders import ensure_writable
+    from agsm_bench.locking import alone
 
     ensure_writable(folder)
     try:
-        with FileLock(folder / LOCK, timeout=0):
+        with alone(folder / LOCK, folder):
             yield
-    except Timeout as error:
-        raise UserError(f"Another call is at work in {folder}.", "Wait until it ends, or use another --out.") from error
     except KeyboardInterrupt as error:
         fix = "Run the same command to go on."
         raise UserError(f"Interrupted; {folder} keeps what is done.", fix, ExitCode.INTERRUPTED) from error

@@ -11,9 +11,11 @@ import typer
 
 from agsm_bench import plugins
 from agsm_bench.cli.options import pick, with_flags
-from agsm_bench.cli.progress import phases
-from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer, check_options
+from agsm_bench.cli.progress import phases, say
+from agsm_bench.contracts import PreferenceTrainer, Trainer, check_options
 from agsm_bench.errors import MissingError
+from agsm_bench.model_options import ModelOptions, configured
+from agsm_bench.protocol import training_defaults
 from agsm_bench.training.config import fill, options_of, resolve
 
 BackboneName = Annotated[str, typer.Option(help="Backbone, see `agsm-bench list backbones`.")]
@@ -43,7 +45,7 @@ class TrainerGroup(typer.core.TyperGroup):
         command: Any = _train if isinstance(trainer, Trainer) else _tune
         run = partial(command, cmd_name, trainer)
         run.__doc__ = help
-        app.command(cmd_name, help=help)(with_flags(run, options_of(trainer), trainer.options))
+        app.command(cmd_name, help=help)(with_flags(run, options_of(trainer), trainer.options, ModelOptions))
         return typer.main.get_command(app)
 
 
@@ -76,7 +78,7 @@ def _train(
     """Train."""
     folder = _run(trainer_name, trainer, backbone, out, flags, backbone_weights=backbone_weights)
     variant = f" --backbone-weights {backbone_weights}" if backbone_weights else ""
-    typer.echo(f"Next: agsm-bench eval geneval --backbone {backbone}{variant} --tokens {folder}")
+    say(f"Next: agsm-bench eval geneval --backbone {backbone}{variant} --tokens {folder}")
 
 
 def _tune(
@@ -89,7 +91,7 @@ def _tune(
 ) -> None:
     """Fine-tune."""
     folder = _run(trainer_name, trainer, backbone, out, flags, preferences=preferences)
-    typer.echo(f"Next: agsm-bench eval geneval --backbone {backbone} --backbone-weights {folder}")
+    say(f"Next: agsm-bench eval geneval --backbone {backbone} --backbone-weights {folder}")
 
 
 def _run(
@@ -98,24 +100,29 @@ def _run(
     backbone: str,
     out: Path | None,
     flags: dict[str, Any],
-    **inputs: Path | None,
+    **inputs: Any,
 ) -> Path:
     """Checks the flags, runs the training, and returns its folder."""
+    from agsm_bench.data.latents import find_latents
     from agsm_bench.training.run import run_training
 
-    options, own = pick(options_of(trainer), flags), pick(trainer.options, flags)
-    check_options(options)
-    check_options(own)
-    chosen: Backbone = plugins.load("backbones", backbone)
+    options, own, model = (pick(each, flags) for each in (options_of(trainer), trainer.options, ModelOptions))
+    for each in (options, own, model):
+        check_options(each)
+    chosen = configured(plugins.load("backbones", backbone), model)
     folder = out or Path("runs") / f"{trainer_name}-{backbone}-{options.seed}"
-    own = fill(own, asdict(chosen.training))
-    resolved = resolve(options, chosen)
+    released = dict(training_defaults(model.protocol, trainer_name, backbone))
+    own = fill(own, asdict(chosen.training) | released)
+    resolved = resolve(fill(options, released), chosen)
     total = int(resolved.steps or 0)
+    if isinstance(trainer, Trainer) and (latents := find_latents(chosen, resolved.size)):
+        typer.echo(f"Latents of {len(latents.files):,} pictures: {latents.spec.folder}", err=True)
+        inputs["latents"] = latents
     with phases(f"{trainer_name} on {backbone}") as show:
         path = run_training(
             trainer_name, trainer, chosen, resolved, own, folder,
             lambda step, record: show("train", step, total, f"loss {record['loss']:.4f}"),
             **inputs,
         )  # fmt: skip
-    typer.echo(f"Saved: {path}")
+    say(f"Saved: {path}")
     return folder

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from agsm_bench.diffusion.image_encoder import ImageEncoder
 from agsm_bench.diffusion.processes import DDPM, Flow, NoiseProcess
 
 
@@ -21,7 +22,12 @@ class TextCondition:
     context: Tensor
     """[rows, text tokens, width]: what the network attends to."""
     pooled: Tensor | None = None
-    """[rows, width], SD3's family only."""
+    """[rows, width], SDXL and SD3 only."""
+
+    @property
+    def nbytes(self) -> int:
+        """Of memory."""
+        return self.context.nbytes + (0 if self.pooled is None else self.pooled.nbytes)
 
     def rows(self, index: Tensor) -> TextCondition:
         """The condition of some rows, in the order of `index`."""
@@ -34,6 +40,8 @@ class Denoiser(ABC):
     process: NoiseProcess
     component: str
     """The network's name in the pipeline."""
+    autocast: torch.dtype | None = None
+    """Type of the network's matrix products in `predict`; None: that of its weights."""
 
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
@@ -50,25 +58,33 @@ class Denoiser(ABC):
     def encode_text(self, prompts: Sequence[str]) -> TextCondition:
         """The text condition of each prompt."""
 
-    @abstractmethod
     def predict(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
-        """The network's prediction for noised latents [rows, c, h, w] at timesteps [rows]."""
+        """The network's prediction for noised latents [rows, c, h, w] at timesteps [rows], in float32."""
+        with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
+            return self._forward(latents.to(self.dtype), timestep, text).float()
+
+    @abstractmethod
+    def _forward(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
+        """The network's prediction, everything being in its type."""
 
     @property
     def device(self) -> torch.device:
-        return next(self.network.parameters()).device
+        """Where the network works, also when its weights wait elsewhere (offloading)."""
+        device: torch.device = self.pipe._execution_device
+        return device
+
+    @property
+    def encoder(self) -> ImageEncoder:
+        """The pipeline's VAE."""
+        return ImageEncoder(self.pipe.vae, self.device)
 
     @property
     def dtype(self) -> torch.dtype:
         return next(self.network.parameters()).dtype
 
-    @torch.no_grad()
     def encode_images(self, pixels: Tensor) -> Tensor:
-        """Pixels [rows, 3, h, w] in [-1, 1] to latents: the posterior's mean."""
-        vae = self.pipe.vae
-        latents = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mean
-        shift = getattr(vae.config, "shift_factor", None) or 0.0
-        return (latents - shift) * vae.config.scaling_factor
+        """Pixels [rows, 3, h, w] in [-1, 1] to latents in float32: the posterior's mean."""
+        return self.encoder.latents(self.encoder.means(pixels))
 
     @torch.no_grad()
     def sample(
@@ -111,8 +127,26 @@ class UNetDenoiser(Denoiser):
         context, _ = self.pipe.encode_prompt(list(prompts), self.device, 1, False)
         return TextCondition(context)
 
-    def predict(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
+    def _forward(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
         prediction: Tensor = self.network(latents, timestep, text.context).sample
+        return prediction
+
+
+class SDXLDenoiser(UNetDenoiser):
+    """SDXL: two text encoders, and a condition on the picture's size, taken to be whole and uncropped."""
+
+    @torch.no_grad()
+    def encode_text(self, prompts: Sequence[str]) -> TextCondition:
+        context, _, pooled, _ = self.pipe.encode_prompt(list(prompts), None, self.device, 1, False)
+        return TextCondition(context, pooled)
+
+    def _forward(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
+        assert text.pooled is not None
+        height, width = (side * self.pipe.vae_scale_factor for side in latents.shape[-2:])
+        # original size, crop from the top left, target size (SDXL paper, Section 2.2)
+        times = latents.new_tensor([height, width, 0, 0, height, width]).expand(len(latents), -1)
+        added = {"text_embeds": text.pooled, "time_ids": times}
+        prediction: Tensor = self.network(latents, timestep, text.context, added_cond_kwargs=added).sample
         return prediction
 
 
@@ -138,7 +172,7 @@ class MMDiTDenoiser(Denoiser):
         )
         return TextCondition(context, pooled)
 
-    def predict(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
+    def _forward(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
         prediction: Tensor = self.network(latents, text.context, text.pooled, timestep).sample
         return prediction
 

@@ -114,7 +114,10 @@ def sampling_settings(recipe: Recipe) -> Mapping[str, Any]:
     backbone: Backbone = plugins.load("backbones", recipe.backbone)
     benchmark: Benchmark = plugins.load("benchmarks", recipe.benchmark)
     given = dict(recipe.evaluation)
-    defaults = asdict(backbone.sampling) | {"images_per_prompt": benchmark.images_per_prompt}
+    defaults = asdict(backbone.sampling) | {
+        "images_per_prompt": benchmark.images_per_prompt,
+        "unconditional": "positive",
+    }
     options = fill(_options(EvaluationOptions, given), defaults)
     if given:
         raise ValueError(f"{', '.join(given)}: no option of an evaluation")

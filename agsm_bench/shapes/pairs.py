@@ -26,6 +26,13 @@ class ShapesPairs:
         scene, text = self._draw(index)
         return render(scene), text
 
+    def caption(self, index: int) -> str:
+        """The item's caption."""
+        return self._draw(index)[1]
+
+    def picture_key(self, index: int) -> None:
+        """None: drawn anew each time."""
+
     def false_negatives(self, indices: Sequence[int]) -> np.ndarray:
         """bool [n, n]: "a circle" is true of the picture of "a red circle", though it is not its caption."""
         scenes, texts = zip(*map(self._draw, indices), strict=True)

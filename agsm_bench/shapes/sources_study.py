@@ -32,6 +32,12 @@ class Reworded:
         picture, caption = self.data.item(index)
         return picture, reworded(caption, self.opening)
 
+    def caption(self, index: int) -> str:
+        return reworded(self.data.caption(index), self.opening)
+
+    def picture_key(self, index: int) -> str | None:
+        return self.data.picture_key(index)
+
     def false_negatives(self, indices: Sequence[int]) -> np.ndarray:
         return self.data.false_negatives(indices)
 

@@ -2,8 +2,9 @@
 
 UNet (SD1.5, SDXL): the cross-attention context of the chosen blocks becomes [BOS, tokens, rest].
 MMDiT (SD3): in each of the first blocks the tokens join the text sequence and their outputs are dropped
-after it, so every block gets fresh ones. They live behind the `context_embedder`, at its output width. Text
-carries no positional encoding there, so after the text (AGSM) and before it (SoftREPA) is the same function.
+after it, so every block gets fresh ones. They live behind the `context_embedder`, at its output width, or go
+through it first, before their time embedding is added (`text_dim`: SoftREPA's code, transformer.py). Text carries
+no positional encoding there, so after the text (AGSM) and before it (SoftREPA) is the same function.
 Image tokens (paper Table 12; no code was released) do the same in the image's sequence, after the patches.
 """
 
@@ -116,7 +117,9 @@ class Attachment:
             check_polarity(value, self.tokens.config.polarities)
         self._polarity = value
 
-    def _tokens_for(self, call: _Call) -> tuple[Tensor, Tensor | None]:
+    def _tokens_for(
+        self, call: _Call, embedder: Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Text and image tokens, [rows, layers, count, dim] each, for one forward of the model."""
         rows = int(call.get(call.names[0]).shape[0])
         device = self.tokens.base.device
@@ -126,7 +129,7 @@ class Attachment:
         # Stable Diffusion 3's skip-layer guidance runs the conditional rows a second time, alone.
         polarity = self._polarities(rows, conditional_only=call.get("skip_layers") is not None)
         rows_of = timestep.expand(rows), polarity.to(device)
-        return self.tokens(*rows_of), self.tokens.image_tokens(*rows_of)
+        return self.tokens(*rows_of, embedder), self.tokens.image_tokens(*rows_of)
 
     def _polarities(self, rows: int, conditional_only: bool) -> Tensor:
         """Polarity of each row, [rows]."""
@@ -213,7 +216,7 @@ def _widened(bias: Tensor, count: int) -> Tensor:
     return torch.cat([bias[..., :1], bias.new_zeros((*bias.shape[:-1], count)), bias[..., 1:]], dim=-1)
 
 
-def _mmdit_hooks(attachment: Attachment, model: nn.Module) -> Iterator[RemovableHandle]:
+def _mmdit_hooks(attachment: Attachment, model: Any) -> Iterator[RemovableHandle]:
     """Lengthen the text, and the image's sequence, of the first blocks and shorten them again after each.
 
     The tokens travel in `joint_attention_kwargs`, an argument of every block: gradient checkpointing calls
@@ -223,7 +226,8 @@ def _mmdit_hooks(attachment: Attachment, model: nn.Module) -> Iterator[Removable
 
     def start(call: _Call) -> None:
         given = call.get("joint_attention_kwargs") or {}
-        call.set("joint_attention_kwargs", {**given, _CARRIER: attachment._tokens_for(call)})
+        embedder = partial(_embedded, model.context_embedder, call)
+        call.set("joint_attention_kwargs", {**given, _CARRIER: attachment._tokens_for(call, embedder)})
 
     def insert(call: _Call, layer: int) -> None:
         rest = dict(call.get("joint_attention_kwargs") or {})
@@ -246,3 +250,10 @@ def _mmdit_hooks(attachment: Attachment, model: nn.Module) -> Iterator[Removable
         yield _before(block, partial(insert, layer=layer))
         if layer < config.layers:
             yield block.register_forward_hook(drop)
+
+
+def _embedded(embedder: nn.Linear, call: _Call, tokens: Tensor) -> Tensor:
+    """Tokens [..., text_dim] through the embedder, in the text's type, where its weights lie before the forward."""
+    dtype = call.get("encoder_hidden_states").dtype
+    embedded: Tensor = embedder(tokens.to(embedder.weight.device, dtype))
+    return embedded.to(tokens)

@@ -43,6 +43,9 @@ def check_fit(tokens: SoftTokens, model: nn.Module) -> None:
     if widths != {config.dim}:
         takes = ", ".join(map(str, sorted(widths)))
         raise _misfit(tokens, f"they are {config.dim} wide, the model's text is {takes}")
+    if placement == "mmdit" and config.text_dim not in (0, model.config.joint_attention_dim):
+        takes = model.config.joint_attention_dim
+        raise _misfit(tokens, f"they are {config.text_dim} wide, the text before its context_embedder is {takes}")
     if placement == "mmdit" and config.layers > len(mmdit_blocks(model)):
         raise _misfit(tokens, f"they have {config.layers} layers, the model {len(mmdit_blocks(model))} blocks")
     if placement == "unet" and not cross_attention_blocks(model, config.apply):

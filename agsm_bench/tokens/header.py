@@ -26,6 +26,8 @@ FORMAT_VERSION = 1
 TIMESTEPS = 1000
 """Length of the noise schedule that the time bins divide."""
 
+_LATER = {"image_count": 0, "text_dim": 0}
+"""Fields that came after the first files, and the least values, which have no effect."""
 _LARGEST_HEADER = 16 * 2**20
 _FIX = "Train tokens with `agsm-bench train TRAINER --backbone NAME --out DIR`, or pass another path."
 
@@ -54,10 +56,13 @@ class TokensConfig:
     """Whether the tokens have a time embedding at all."""
     image_count: int = 0
     """mmdit: further tokens per block, in the image's sequence (paper Table 12, "4 / 4")."""
+    text_dim: int = 0
+    """mmdit: width of tokens that first go through the model's frozen `context_embedder`, as its text does; the
+    time embedding is added behind it. SoftREPA's code: 4096. 0: they live behind it, `dim` wide."""
 
     def __post_init__(self) -> None:
-        lowest = {"dim": 1, "count": 0, "layers": 1, "polarities": 1, "time_bins": 1, "image_count": 0}
-        for name, least in lowest.items():
+        lowest = {"dim": 1, "count": 0, "layers": 1, "polarities": 1, "time_bins": 1}
+        for name, least in (lowest | _LATER).items():
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 _refuse(f"{name} is {value!r}", f"Use a whole number of at least {least}.")
@@ -69,6 +74,8 @@ class TokensConfig:
             _refuse(f"layers is {self.layers}", "A UNet's blocks share one set: use 1.")
         if self.placement == "unet" and self.image_count:
             _refuse(f"image_count is {self.image_count}", "Only an MMDiT has an image sequence that takes tokens.")
+        if self.placement == "unet" and self.text_dim:
+            _refuse(f"text_dim is {self.text_dim}", "Only an MMDiT has a context_embedder.")
         if len(self.apply) != 3 or any(type(flag) is not bool for flag in self.apply):
             _refuse(f"apply is {self.apply!r}", "Use three booleans for the down, mid and up blocks.")
         if self.placement == "unet" and self.count and not any(self.apply):
@@ -78,7 +85,8 @@ class TokensConfig:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each parameter, by name and in order of name."""
         per_layer = (self.layers,) if self.placement == "mmdit" else ()
-        shapes: dict[str, tuple[int, ...]] = {"base": (self.polarities, *per_layer, self.count, self.dim)}
+        width = self.text_dim or self.dim
+        shapes: dict[str, tuple[int, ...]] = {"base": (self.polarities, *per_layer, self.count, width)}
         if self.image_count:
             shapes["image"] = (self.polarities, self.layers, self.image_count, self.dim)
         if self.time_dependent:
@@ -197,8 +205,7 @@ def _digest(config: TokensConfig, values: bytes) -> str:
 
 def _config_json(config: TokensConfig) -> str:
     """What came after the first files is left out while it has no effect, so that their hashes stay true."""
-    later = () if config.image_count else ("image_count",)
-    return canonical_json({name: value for name, value in asdict(config).items() if name not in later})
+    return canonical_json({name: value for name, value in asdict(config).items() if value or name not in _LATER})
 
 
 def _header_length(prefix: bytes, file: Path) -> int:
@@ -244,7 +251,7 @@ def _parse_metadata(metadata: Mapping[str, Any], file: Path) -> TokensHeader:
 
 
 def _parse_config(values: Mapping[str, Any]) -> TokensConfig:
-    values = {"image_count": 0, **values}
+    values = {**_LATER, **values}
     if set(values) != {field.name for field in fields(TokensConfig)}:
         raise ValueError("other fields")
     config = TokensConfig(**{**values, "apply": cast(Any, tuple(values["apply"]))})

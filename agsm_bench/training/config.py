@@ -24,6 +24,12 @@ class LoopOptions:
     batch: int = option(
         4, "Images a step; all batch x batch pairs are used (paper: 4, i.e. '16 (1:3)').", min=1, max=256
     )
+    accumulate: int = option(
+        1,
+        "Batches a step, whose gradients are averaged; several processes (`accelerate launch`) share them, and "
+        "their number changes nothing else.",
+        min=1,
+    )
     learning_rate: float | None = option(None, "Peak learning rate. (default: the backbone's)", min=0)
     min_learning_rate: float = option(1e-5, "Floor of the cosine schedule.", min=0)
     restart_every: int = option(10, "Validation intervals between warm restarts of the cosine schedule.", min=1)
@@ -33,6 +39,20 @@ class LoopOptions:
         None, "Steps between points of the validation curve. (default: the backbone's)", min=1
     )
     save_every: int = option(250, "Steps between checkpoints.", min=1)
+    mixed_precision: Literal["auto", "no", "fp16", "bf16"] = option(
+        "auto", "Autocast, fp16 with a gradient scaler; auto: fp16 on CUDA as released, else no."
+    )
+    size: int | None = option(
+        None,
+        "Photographs: side of the training images in pixels. (default: 512 as released; preferences: the backbone's)",
+        min=8,
+    )
+    gradient_checkpointing: bool = option(
+        False, "Forget activations inside the network and make them again for the backward: less memory, slower."
+    )
+    tracker: Literal["none", "tensorboard", "trackio", "wandb"] = option(
+        "none", "Also send the lines of train.jsonl there; TensorBoard's files go to OUT/tensorboard."
+    )
 
 
 @dataclass(frozen=True)
@@ -55,6 +75,9 @@ class TrainingOptions(LoopOptions):
     time_dependent: bool = option(True, "Add a learned embedding of the timestep to the tokens.")
     keep_every: int | None = option(
         None, "Also keep the tokens of every so many steps, in OUT/steps: what a run of that length ends with.", min=1
+    )
+    rows_per_backward: int | None = option(
+        None, "Pairs whose activations are held at once, for GPUs with little memory; the gradient is the same.", min=1
     )
     exclude_false_negatives: bool = option(
         False, "Leave mismatched pairs out whose caption is true of the image all the same (the paper keeps them)."
@@ -91,6 +114,7 @@ def resolve(options: T, backbone: Backbone) -> T:
     }
     if isinstance(options, PreferenceOptions):
         defaults["learning_rate"] = backbone.training.preference_learning_rate
+        defaults["size"] = backbone.sampling.size if backbone.domain == "photo" else None
     return fill(options, defaults)
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer
+from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer, TrainingData
 from agsm_bench.training.config import LoopOptions, PreferenceOptions, TrainingOptions
 from agsm_bench.training.preferences import Preferences
 from agsm_bench.variant import Variant
@@ -16,8 +16,13 @@ from agsm_bench.variant import Variant
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-BESIDES = ("keep_every",)
-"""Options that change what a run keeps on the way, not what it ends with."""
+    from agsm_bench.data.latents import Latents
+    from agsm_bench.diffusion.denoiser import Denoiser
+
+BESIDES = ("keep_every", "rows_per_backward", "gradient_checkpointing", "tracker")
+"""Options that change what a run keeps on the way, how much memory it takes or who is told, not what it ends with."""
+LATER = {"mixed_precision": "auto", "size": None, "accumulate": 1}
+"""Options that came later, with the value at which they are left out: earlier runs are still found and go on."""
 TrainerT = TypeVar("TrainerT", bound=Trainer | PreferenceTrainer)
 OptionsT = TypeVar("OptionsT", bound=LoopOptions)
 
@@ -36,6 +41,13 @@ class Job(Generic[TrainerT, OptionsT]):
     """Fine-tuned weights of the backbone that tokens are trained on."""
     preferences: Preferences | None = None
     """The pairs of a preference trainer."""
+    latents: Latents | None = None
+    """Of the pictures that tokens are trained on, as far as they are kept; they change no bit."""
+
+    def pairs(self, held_out: bool) -> TrainingData:
+        """The stream that tokens are trained on, or the held-out pairs, which are the same for every run."""
+        sized = {"size": self.options.size} if self.options.size else {}
+        return self.backbone.training_data(0 if held_out else self.options.seed, held_out, **sized)
 
     def describe(self) -> dict[str, Any]:
         """What the run's files say of it: the trainer, the backbone, every option, and the data's and weights' hash."""
@@ -43,9 +55,10 @@ class Job(Generic[TrainerT, OptionsT]):
         return {
             "trainer": self.trainer_name,
             "backbone": self.backbone.name,
-            **{name: value for name, value in asdict(self.options).items() if name not in BESIDES},
+            **{k: v for k, v in asdict(self.options).items() if k not in BESIDES and LATER.get(k, ...) != v},
             "objective": asdict(self.objective_options),
             **({"variant": self.variant.describe()} if self.variant else {}),
+            **({"model": self.backbone.settings()} if self.backbone.settings else {}),
             **({"preferences": pairs.hash, "pairs": pairs.describe()} if pairs else {}),
         }
 
@@ -56,6 +69,8 @@ PreferenceJob = Job[PreferenceTrainer, PreferenceOptions]
 
 class Task(Protocol):
     """What is trained, and on what loss."""
+
+    denoiser: Denoiser
 
     @property
     def job(self) -> TokenJob | PreferenceJob: ...
@@ -75,7 +90,7 @@ class Task(Protocol):
         ...
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a step (from 0), with gradient, and what the log says of it."""
+        """The loss of the `step`-th batch (from 0), with gradient, and what the log says of it."""
         ...
 
     def after_step(self) -> dict[str, float]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,20 +14,29 @@ from accelerate import Accelerator
 from agsm_bench.contracts import Trainer
 from agsm_bench.diffusion.denoiser import Denoiser
 from agsm_bench.errors import UserError
+from agsm_bench.parallel import ALONE, Processes
 from agsm_bench.training import log
+from agsm_bench.training.accumulation import accumulate
 from agsm_bench.training.config import LoopOptions
 from agsm_bench.training.job import PreferenceJob, Task, TokenJob, positive
 from agsm_bench.training.preference_task import PreferenceTask
 from agsm_bench.training.state import STATE_FILE, load_state, save_state
 from agsm_bench.training.token_task import TokenTask
+from agsm_bench.training.tracking import tracked
 
 
 class Training:
-    """The state of a run: a task, the optimiser of what it trains, and the step."""
+    """The state of a run: a task, the optimiser of what it trains, and the step. Every process has its own, alike."""
 
-    def __init__(self, task: Task) -> None:
-        self.task, self.options = task, task.job.options
-        self.accelerator = Accelerator()
+    def __init__(self, task: Task, processes: Processes = ALONE) -> None:
+        self.task, self.options, self.processes = task, task.job.options, processes
+        precision = autocast_name(self.options.mixed_precision, task.denoiser.device.type)
+        self.accelerator = Accelerator(
+            mixed_precision=precision,
+            cpu=task.denoiser.device.type == "cpu",
+            log_with=None if self.options.tracker == "none" else self.options.tracker,
+            project_dir=task.job.out,
+        )
         optimizer = torch.optim.AdamW(
             task.trained.values(),
             lr=positive(self.options.learning_rate),
@@ -35,36 +45,38 @@ class Training:
             eps=1e-8,
         )
         self.optimizer = self.accelerator.prepare(optimizer)
-        self.state = task.job.out / STATE_FILE
-        self.step = load_state(self.state, task.trained, task.averaged, optimizer)
+        self.state, self.log = task.job.out / STATE_FILE, task.job.out / log.LOG_FILE
+        self.step = load_state(self.state, task.trained, task.averaged, optimizer, self.accelerator.scaler)
+        if len(steps := set(processes.gather(self.step))) > 1:
+            raise UserError(
+                f"The processes find checkpoints of different steps {sorted(steps)} in {task.job.out}.",
+                "Use an --out folder that all machines see.",
+            )
 
     def run(self, progress: Callable[[int, dict[str, float]], None]) -> Path:
-        """Trains up to the last step, logging and saving on the way; `progress` hears of every step."""
-        path, steps = self.task.job.out / log.LOG_FILE, int(positive(self.options.steps))
-        self.task.resumed(self.step)
-        log.rewind(path, self.step)
-        with self.task.active():
+        """Trains up to the last step; the first process logs and saves on the way. `progress` hears of every step."""
+        steps, first = int(positive(self.options.steps)), self.processes.first
+        self.processes.on_first(self._prepare)
+        with self.task.active(), tracked(self.accelerator, self.task.job.out, self.task.job.describe(), self.step):
             while self.step < steps:
                 record = self.advance()
-                log.append(path, record)
-                self.task.keep(self.step)
+                if first:
+                    self._keep(record, self.step == steps)
                 progress(self.step, record)
-                if self.step % self.options.save_every == 0 or self.step == steps:
-                    save_state(self.state, self.step, self.task.trained, self.task.averaged, self.optimizer)
-            return self.task.save()
+            return self.processes.on_first(self.task.save)
 
     def advance(self) -> dict[str, float]:
-        """One optimiser step; returns the line of the log, with a validation point where one is due."""
+        """One optimiser step; returns the line of the log, on the first process with a validation point where due."""
         rate = learning_rate(self.options, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss, diagnostics = self.task.loss(self.step)
-        self.accelerator.backward(loss)
+        found = accumulate(self.task, self.accelerator.backward, self.processes, self.step)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        record = {"step": self.step, "loss": loss.item(), "lr": rate, **diagnostics, **self.task.after_step()}
-        if self.step % positive(self.options.validate_every) == 0 or self.step == self.options.steps:
+        record = {"step": self.step, "loss": found.pop("loss"), "lr": rate, **found, **self.task.after_step()}
+        due = self.step % positive(self.options.validate_every) == 0 or self.step == self.options.steps
+        if due and self.processes.first:
             record |= {f"val_{k}": v for k, v in self.task.validate().items()}
         if not math.isfinite(record["loss"]):
             raise UserError(
@@ -73,12 +85,58 @@ class Training:
             )
         return record
 
+    def _prepare(self) -> None:
+        self.task.resumed(self.step)
+        log.rewind(self.log, self.step)
 
-def train(job: TokenJob | PreferenceJob, denoiser: Denoiser, progress: Callable[[int, dict[str, float]], None]) -> Path:
+    def _keep(self, record: dict[str, float], last: bool) -> None:
+        log.append(self.log, record)
+        self.accelerator.log({key: value for key, value in record.items() if key != "step"}, step=self.step)
+        self.task.keep(self.step)
+        if last or self.step % self.options.save_every == 0:
+            trained, averaged = self.task.trained, self.task.averaged
+            save_state(self.state, self.step, trained, averaged, self.optimizer, self.accelerator.scaler)
+
+
+def train(
+    job: TokenJob | PreferenceJob,
+    denoiser: Denoiser,
+    progress: Callable[[int, dict[str, float]], None],
+    processes: Processes = ALONE,
+) -> Path:
     """Runs a job to its end, resuming what is in its folder, and saves the result there."""
     make = TokenTask if isinstance(job.trainer, Trainer) else PreferenceTask
     task = cast(Callable[[Any, Denoiser], Task], make)(job, denoiser)
-    return Training(task).run(progress)
+    with memory_and_precision(denoiser, job.options):
+        return Training(task, processes).run(progress)
+
+
+@contextmanager
+def memory_and_precision(denoiser: Denoiser, options: LoopOptions) -> Iterator[None]:
+    """The options' autocast and gradient checkpointing, for the length of a training."""
+    name = autocast_name(options.mixed_precision, denoiser.device.type)
+    denoiser.autocast = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}[name]
+    if options.gradient_checkpointing:
+        denoiser.network.enable_gradient_checkpointing()
+    try:
+        yield
+    finally:
+        denoiser.autocast = None
+        if options.gradient_checkpointing:
+            denoiser.network.disable_gradient_checkpointing()
+
+
+def autocast_name(asked: str, device: str) -> str:
+    """`no`, `fp16` or `bf16`; as released, half precision is the default on CUDA.
+
+    Raises:
+        UserError: fp16 on another device, where it has no gradient scaler.
+    """
+    if asked == "auto":
+        return "fp16" if device == "cuda" else "no"
+    if asked == "fp16" and device != "cuda":
+        raise UserError(f"--mixed-precision fp16 needs a CUDA GPU, this is {device}.", "Use bf16, or no.")
+    return asked
 
 
 def learning_rate(options: LoopOptions, step: int) -> float:

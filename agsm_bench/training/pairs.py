@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from agsm_bench.contracts import TrainingData
 from agsm_bench.diffusion.denoiser import Denoiser, TextCondition
+from agsm_bench.diffusion.image_encoder import pixels_of
 
 if TYPE_CHECKING:
+    from agsm_bench.data.latents import Latents
     from agsm_bench.tokens.attach import Attachment
 
 
@@ -31,32 +34,48 @@ class Batch:
 
 class CachedText:
     """Text conditions, each caption encoded once, and alone: in a batch its rounding would depend on the others,
-    which after a resume are not the same."""
+    which after a resume are not the same. Beyond `limit` bytes (a caption takes SD3 4.8 MB in half precision) it
+    forgets them all."""
 
-    def __init__(self, denoiser: Denoiser, limit: int = 20_000) -> None:
+    def __init__(self, denoiser: Denoiser, limit: int = 2**29) -> None:
         self._denoiser, self._limit = denoiser, limit
+        self.nbytes = 0
+        """Held."""
         self._known: dict[str, TextCondition] = {}
 
     def __call__(self, captions: Sequence[str]) -> TextCondition:
         """The conditions of the captions, as rows in their order."""
-        fresh = [c for c in dict.fromkeys(captions) if c not in self._known]
-        if len(self._known) + len(fresh) > self._limit:
+        if self.nbytes > self._limit:
             self._known.clear()
-            fresh = list(dict.fromkeys(captions))
-        self._known |= {caption: self._denoiser.encode_text([caption]) for caption in fresh}
+            self.nbytes = 0
+        for caption in dict.fromkeys(captions):
+            if caption not in self._known:
+                self._known[caption] = self._denoiser.encode_text([caption])
+                self.nbytes += self._known[caption].nbytes
         rows = [self._known[c] for c in captions]
         pooled = [r.pooled for r in rows if r.pooled is not None]
         return TextCondition(torch.cat([r.context for r in rows]), torch.cat(pooled) if pooled else None)
 
 
-def load_batch(data: TrainingData, indices: Sequence[int], denoiser: Denoiser, text: CachedText) -> Batch:
-    """The pairs at `indices`, encoded."""
-    items = [data.item(index) for index in indices]
-    pictures = torch.from_numpy(np.stack([picture for picture, _ in items]))
-    latents = denoiser.encode_images(pictures.permute(0, 3, 1, 2).float().div(127.5).sub(1))
-    captions = tuple(caption for _, caption in items)
+def load_batch(
+    data: TrainingData, indices: Sequence[int], denoiser: Denoiser, text: CachedText, kept: Latents | None = None
+) -> Batch:
+    """The pairs at `indices`, encoded, but for the pictures whose latents are kept."""
+    latents = _latents(data, indices, denoiser, kept)
+    captions = tuple(data.caption(index) for index in indices)
     false = torch.from_numpy(data.false_negatives(indices)).to(latents.device)
     return Batch(latents, text(captions), false)
+
+
+def _latents(data: TrainingData, indices: Sequence[int], denoiser: Denoiser, kept: Latents | None) -> Tensor:
+    """[B, c, h, w]; pictures that may be kept are encoded alone, for their bits not to depend on the batch."""
+    keys = [data.picture_key(index) for index in indices]
+    if None in keys:
+        return denoiser.encode_images(pixels_of(np.stack([data.item(index)[0] for index in indices])))
+    encoder = denoiser.encoder
+    found = [kept.get(key) if kept and key else None for key in keys]
+    means = [encoder.mean(data.item(i)[0]) if mean is None else mean for i, mean in zip(indices, found, strict=True)]
+    return torch.stack([encoder.latents(mean) for mean in means])
 
 
 def predict_pairs(
@@ -66,16 +85,30 @@ def predict_pairs(
     timestep: Tensor,
     text: TextCondition,
     polarities: int,
+    rows_at_once: int | None = None,
 ) -> Tensor:
     """Predictions of all pairs, [B, B, ...]: image i under caption j.
 
     With two polarities psi+ goes to the diagonal and psi- elsewhere. Without an attachment there are no tokens.
+    With `rows_at_once` the memory is that of so many pairs: each group's activations are forgotten after the forward
+    and made again for the backward, which is to be called while the tokens are attached. The gradient is the same.
     """
     count = len(noised)
     image, caption = (
         index.flatten() for index in torch.meshgrid(torch.arange(count), torch.arange(count), indexing="ij")
     )
-    if attachment is not None:
-        attachment.polarity = (image != caption).long() if polarities == 2 else torch.zeros_like(image)
-    rows = denoiser.predict(noised[image], timestep[image], text.rows(caption))
-    return rows.unflatten(0, (count, count))
+    polarity = (image != caption).long() if polarities == 2 else torch.zeros_like(image)
+    tokens = attachment.tokens if attachment else None
+
+    def predict(rows: Tensor) -> Tensor:
+        if attachment is not None and tokens is not None:
+            # at the backward others may be attached
+            attachment.tokens, attachment.polarity = tokens, polarity[rows]
+        return denoiser.predict(noised[image[rows]], timestep[image[rows]], text.rows(caption[rows]))
+
+    if rows_at_once is None:
+        predictions = predict(torch.arange(count**2))
+    else:
+        groups = torch.arange(count**2).split(rows_at_once)
+        predictions = torch.cat([checkpoint(predict, rows, use_reentrant=False) for rows in groups])
+    return predictions.unflatten(0, (count, count))

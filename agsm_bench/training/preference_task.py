@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from agsm_bench.diffusion.denoiser import Denoiser, TextCondition
+from agsm_bench.diffusion.image_encoder import pixels_of
 from agsm_bench.seeds import generator_for
 from agsm_bench.training.job import PreferenceJob
 from agsm_bench.training.pairs import CachedText
@@ -96,9 +97,9 @@ class PreferenceTask:
         """Nothing: a variant is as large as its backbone."""
 
     def _load(self, pairs: Sequence[PreferencePair]) -> PreferenceBatch:
-        size = self.job.backbone.sampling.size
+        size = self.job.options.size or self.job.backbone.sampling.size
         pictures = np.stack([pair.images(size) for pair in pairs], axis=1)
-        pixels = torch.from_numpy(pictures).flatten(0, 1).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+        pixels = pixels_of(pictures.reshape(-1, *pictures.shape[2:]))
         latents = self.denoiser.encode_images(pixels).unflatten(0, (2, len(pairs)))
         return PreferenceBatch(latents, self.text([pair.prompt for pair in pairs] * 2))
 

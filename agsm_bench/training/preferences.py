@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from agsm_bench.errors import MissingError
 from agsm_bench.folders import read_json
 from agsm_bench.identity import hash_files
 from agsm_bench.jsonl import Journal
-from agsm_bench.seeds import seed_of
+from agsm_bench.seeds import epoch_order
 
 PREFERENCES_FILE = "preferences.jsonl"
 RECIPE_FILE = "recipe.json"
@@ -65,7 +65,8 @@ class Preferences:
 
     def batch(self, seed: int, indices: Sequence[int]) -> list[PreferencePair]:
         """Training pairs by index into an endless stream: every epoch has each pair once, in an order of its own."""
-        return [self.train[_order(len(self.train), seed, i // len(self.train))[i % len(self.train)]] for i in indices]
+        count = len(self.train)
+        return [self.train[epoch_order("preferences", count, seed, i // count)[i % count]] for i in indices]
 
 
 def read_preferences(folder: Path) -> Preferences:
@@ -118,8 +119,3 @@ def _load(path: Path, size: int) -> np.ndarray:
             return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size)))
     except (OSError, UnidentifiedImageError) as error:
         raise MissingError(f"The image {path} cannot be read ({error}).", "Restore it, or delete its line.") from error
-
-
-@lru_cache(maxsize=2)
-def _order(count: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng(seed_of("preferences", seed, epoch)).permutation(count)

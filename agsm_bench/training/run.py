@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer
+from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer, check_size
 from agsm_bench.errors import ExitCode, UserError
 from agsm_bench.folders import ensure_writable, read_json, write_json
+from agsm_bench.locking import alone
+from agsm_bench.parallel import join, launched
 from agsm_bench.provenance import provenance
 from agsm_bench.training.config import LoopOptions, tokens_config
 from agsm_bench.training.job import Job
 from agsm_bench.training.preferences import read_preferences
+from agsm_bench.training.tracking import check_tracker
 from agsm_bench.variant import read_variant
 
+if TYPE_CHECKING:
+    from agsm_bench.data.latents import Latents
+
 CONFIG_FILE = "config.json"
+LOCK = ".lock"
 Progress = Callable[[int, dict[str, float]], None]
 
 
@@ -30,30 +38,37 @@ def run_training(
     *,
     backbone_weights: Path | None = None,
     preferences: Path | None = None,
+    latents: Latents | None = None,
 ) -> Path:
     """Trains in `out` and returns what was saved there; goes on where an earlier call stopped.
+
+    Under `accelerate launch` or torchrun all processes share the work; how many there are changes nothing else.
 
     Args:
         options: `TrainingOptions` of a trainer of tokens, `PreferenceOptions` of a preference trainer; resolved.
         backbone_weights: folder of a variant that tokens are trained on.
         preferences: folder of the pairs of a preference trainer.
+        latents: what `agsm-bench data encode` kept of the pictures that tokens are trained on.
 
     Raises:
-        UserError: the folder holds a run of another configuration, or cannot be written; interrupted (130).
-        MissingError: weights or data are absent, or the state in the folder is damaged.
+        UserError: the folder holds a run of another configuration, is in use, or cannot be written; interrupted (130).
+        MissingError: weights, data or a tracker's package are absent, or the state in the folder is damaged.
     """
     backbone.weights()
     variant = read_variant(backbone_weights, backbone) if backbone_weights else None
     pairs = read_preferences(preferences) if preferences else None
-    job: Job[Any, Any] = Job(trainer_name, trainer, backbone, options, objective_options, out, variant, pairs)
+    job: Job[Any, Any] = Job(trainer_name, trainer, backbone, options, objective_options, out, variant, pairs, latents)
     _check(job)
-    ensure_writable(out)
-    _claim(out, job.describe())
+    check_tracker(options.tracker)
+    processes = join()
     from agsm_bench.diffusion.variants import load_denoiser
     from agsm_bench.training.loop import train
 
+    notes = {"latents": latents.describe()} if latents else {}
     try:
-        return train(job, load_denoiser(backbone, variant), progress)
+        with ExitStack() as held:
+            processes.on_first(lambda: _claim(out, job.describe(), notes, held))
+            return train(job, load_denoiser(backbone, variant), progress, processes)
     except KeyboardInterrupt as error:
         raise UserError(
             f"Interrupted; {out} keeps the last checkpoint.",
@@ -63,18 +78,33 @@ def run_training(
 
 
 def _check(job: Job[Any, Any]) -> None:
-    """Raises UserError for what the backbone or the data has no use for."""
+    """Raises UserError for what the backbone, the data or the processes have no use for, MissingError for no data."""
+    check_size(job.backbone, job.options.size)
+    if job.options.size and job.backbone.domain != "photo":
+        raise UserError(f"--size is for photographs; {job.backbone.name} has pictures of one size.", "Leave it out.")
+    batches, count = job.options.accumulate, launched().count
+    if batches % count:
+        raise UserError(
+            f"{count} processes cannot share the batches of a step, --accumulate {batches}.",
+            f"Use --accumulate {count}, or another multiple of it.",
+        )
     if isinstance(job.trainer, Trainer):
         tokens_config(job.options, job.backbone, job.trainer.polarities)
         job.trainer.check(job.objective_options, job.backbone)
+        stream = job.pairs(False)
+        if not (job.latents and stream.picture_key(0) in job.latents.files):
+            stream.item(0)
+        job.pairs(True).item(0)
     elif job.preferences is None:
         raise UserError(f"{job.trainer_name} needs pairs of images.", "Add --preferences DIR.")
     elif job.options.batch > (count := len(job.preferences.train)):
         raise UserError(f"--batch is {job.options.batch}, and there are {count} pairs.", "Use a smaller --batch.")
 
 
-def _claim(out: Path, config: dict[str, Any]) -> None:
-    """Writes the run's configuration, or checks that the folder holds the same one (more steps are allowed)."""
+def _claim(out: Path, config: dict[str, Any], notes: dict[str, Any], held: ExitStack) -> None:
+    """Locks the folder and writes the configuration, with notes; one that is there must be the same but for steps."""
+    ensure_writable(out)
+    held.enter_context(alone(out / LOCK, out))
     path = out / CONFIG_FILE
     if path.exists():
         fix = "Delete it to start again, or pass another --out."
@@ -83,4 +113,4 @@ def _claim(out: Path, config: dict[str, Any]) -> None:
         if changed:
             was = ", ".join(f"{k} was {before.get(k)!r}, now {config.get(k)!r}" for k in changed)
             raise UserError(f"{out} holds a run of another configuration ({was}).", "Pass another --out.")
-    write_json(path, {"training": config, "provenance": provenance("cpu")})
+    write_json(path, {"training": config, "provenance": provenance("cpu") | notes})

@@ -17,21 +17,30 @@ STATE_FILE = "training_state.safetensors"
 
 
 def save_state(
-    path: Path, step: int, trained: Mapping[str, Tensor], averaged: Mapping[str, Tensor], optimizer: Any
+    path: Path,
+    step: int,
+    trained: Mapping[str, Tensor],
+    averaged: Mapping[str, Tensor],
+    optimizer: Any,
+    scaler: Any = None,
 ) -> None:
-    """Writes the trained parameters, their averages and AdamW's moments after `step` steps."""
+    """Writes the trained parameters, their averages, AdamW's moments and float16's loss scale after `step` steps."""
     from safetensors.torch import save_file
 
     tensors = {f"student.{k}": v.detach().contiguous() for k, v in trained.items()}
     tensors |= {f"ema.{k}": v.detach().contiguous() for k, v in averaged.items()}
     for index, entries in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v).contiguous() for k, v in entries.items()}
+    if scaler is not None:
+        tensors |= {f"scaler.{k}": torch.as_tensor(v) for k, v in scaler.state_dict().items()}
     partial = path.with_suffix(".partial")
     save_file(tensors, partial, metadata={"step": json.dumps(step)})
     os.replace(partial, path)
 
 
-def load_state(path: Path, trained: Mapping[str, Tensor], averaged: Mapping[str, Tensor], optimizer: Any) -> int:
+def load_state(
+    path: Path, trained: Mapping[str, Tensor], averaged: Mapping[str, Tensor], optimizer: Any, scaler: Any = None
+) -> int:
     """Restores in place what `save_state` wrote and returns the step, 0 where there is nothing.
 
     Raises:
@@ -48,6 +57,8 @@ def load_state(path: Path, trained: Mapping[str, Tensor], averaged: Mapping[str,
         _restore(trained, _part(tensors, "student."))
         _restore(averaged, _part(tensors, "ema."))
         optimizer.load_state_dict({**optimizer.state_dict(), "state": _optimizer_state(tensors)})
+        if scaler is not None and (scale := _part(tensors, "scaler.")):
+            scaler.load_state_dict({name: value.item() for name, value in scale.items()})
     except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise MissingError(

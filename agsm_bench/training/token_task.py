@@ -34,8 +34,8 @@ class TokenTask:
     def __init__(self, job: TokenJob, denoiser: Denoiser) -> None:
         self.job, self.denoiser = job, denoiser
         self.text = CachedText(denoiser)
-        self.data = job.backbone.training_data(job.options.seed, False)
-        self.validation = ValidationSet.load(denoiser, job.backbone.training_data(0, True), self.text)
+        self.data = job.pairs(held_out=False)
+        self.validation = ValidationSet.load(denoiser, job.pairs(held_out=True), self.text)
         self.student = initial_tokens(job, denoiser).to(denoiser.device)
         self.ema = copy.deepcopy(self.student).requires_grad_(False)
 
@@ -56,7 +56,7 @@ class TokenTask:
         """One timestep and one noise for all pairs (paper Algorithm 1, lines 4 to 7)."""
         options, trainer, process = self.job.options, self.job.trainer, self.denoiser.process
         first = step * options.batch
-        batch = load_batch(self.data, range(first, first + options.batch), self.denoiser, self.text)
+        batch = load_batch(self.data, range(first, first + options.batch), self.denoiser, self.text, self.job.latents)
         generator = generator_for("train", options.seed, step)
         timestep = torch.randint(1000, (1,), generator=generator).to(batch.latents.device).expand(len(batch.latents))
         noise = torch.randn(batch.latents.shape[1:], generator=generator).to(batch.latents).expand_as(batch.latents)
@@ -109,7 +109,8 @@ class TokenTask:
     def _predict(self, tokens: SoftTokens, noised: Tensor, timestep: Tensor, batch: Batch) -> Tensor:
         self._attachment.tokens = tokens
         polarities = self.job.trainer.polarities
-        return predict_pairs(self.denoiser, self._attachment, noised, timestep, batch.text, polarities)
+        rows = self.job.options.rows_per_backward
+        return predict_pairs(self.denoiser, self._attachment, noised, timestep, batch.text, polarities, rows)
 
 
 def initial_tokens(job: TokenJob, denoiser: Denoiser) -> SoftTokens:

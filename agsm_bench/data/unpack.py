@@ -1,0 +1,129 @@
+"""Archives that are not trusted: nothing leaves the folder, no links, every file's checksum or length read."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from agsm_bench.data.places import ShowProgress
+from agsm_bench.errors import MissingError, UserError
+
+BROKEN = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError, RuntimeError)
+"""What the standard library raises for damaged archives, RuntimeError for encrypted ones."""
+
+
+@dataclass(frozen=True)
+class _Member:
+    name: str
+    size: int
+    is_file: bool
+    is_folder: bool
+    info: Any
+    """ZipInfo or TarInfo."""
+
+
+def unpack(archive: Path, folder: Path, anchor: str, wanted: Sequence[str], show: ShowProgress) -> Path:
+    """Unpacks the wanted files of a zip or tar into an empty folder.
+
+    Args:
+        archive: the file.
+        folder: where to unpack; made anew.
+        anchor: name of a file that has to be in the archive.
+        wanted: patterns of the names to take, relative to the anchor's folder.
+        show: told of every file.
+
+    Returns:
+        The anchor's folder, below `folder`.
+
+    Raises:
+        OSError: the disk is full, or not ours.
+        MissingError: the archive is damaged, lacks the anchor, or has a member that would lie outside or is a link.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with _opened(archive) as (opened, members):
+        for member in members:
+            _check(archive, member)
+        inner = _folder_of(archive, anchor, members)
+        chosen = [m for m in members if m.is_file and _is_wanted(PurePosixPath(m.name), inner, wanted)]
+        _check_room(folder, sum(m.size for m in chosen))
+        for done, member in enumerate(chosen, 1):
+            if isinstance(opened, tarfile.TarFile):
+                opened.extract(member.info, folder, filter="data")
+            else:
+                opened.extract(member.info, folder)
+            show("unpack files", done, len(chosen))
+    return folder / inner
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile | tarfile.TarFile, list[_Member]]]:
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as opened:
+                yield opened, [_zipped(info) for info in opened.infolist()]
+        else:
+            with tarfile.open(path) as opened_tar:
+                members = [_Member(i.name, i.size, i.isreg(), i.isdir(), i) for i in opened_tar.getmembers()]
+                while opened_tar.fileobj and opened_tar.fileobj.read(1 << 20):
+                    pass  # the compressed stream's checksum comes last
+                yield opened_tar, members
+    except BROKEN as error:
+        raise _bad(path, f"is damaged, or no zip or tar ({error})") from error
+
+
+def _zipped(info: zipfile.ZipInfo) -> _Member:
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    plain = not info.is_dir() and kind in (0, stat.S_IFREG)
+    # orig_filename: ZipFile has already turned a backslash of Windows into a slash, or cut at a null byte
+    return _Member(info.orig_filename, info.file_size, plain, info.is_dir(), info)
+
+
+def _check(archive: Path, member: _Member) -> None:
+    path = PurePosixPath(member.name)
+    windows = PureWindowsPath(member.name)
+    if path.is_absolute() or windows.drive or windows.root or ".." in windows.parts or "\0" in member.name:
+        raise _bad(archive, f"is refused: its member {member.name!r} would lie outside the folder")
+    if not member.is_file and not member.is_folder:
+        raise _bad(archive, f"is refused: its member {member.name!r} is a link or a device")
+
+
+def _folder_of(archive: Path, anchor: str, members: Sequence[_Member]) -> PurePosixPath:
+    found = [PurePosixPath(m.name).parent for m in members if m.is_file and PurePosixPath(m.name).name == anchor]
+    if not found:
+        raise _bad(archive, f"is another archive: it has no {anchor}")
+    return min(found, key=lambda path: len(path.parts))
+
+
+def _is_wanted(path: PurePosixPath, inner: PurePosixPath, wanted: Sequence[str]) -> bool:
+    if not path.is_relative_to(inner):
+        return False
+    return any(fnmatch(path.relative_to(inner).as_posix(), pattern) for pattern in wanted)
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    if (free := shutil.disk_usage(folder).free) < needed:
+        raise not_enough_room(folder, needed, free)
+
+
+def not_enough_room(folder: Path, needed: int, free: int) -> UserError:
+    """The error for a disk that is too small; bytes."""
+    return UserError(
+        f"{folder} needs {needed / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB are free.",
+        "Free space there, or set AGSM_BENCH_DATA to a folder on another disk.",
+    )
+
+
+def _bad(path: Path, why: str) -> MissingError:
+    return MissingError(f"{path} {why}.", "Get it again.")

@@ -1,0 +1,108 @@
+"""The paper's backbones over stock diffusers pipelines, and how a user's options change them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from agsm_bench.contracts import Backbone, Sampling, TrainingData, TrainingDefaults
+from agsm_bench.diffusion.photo_loading import load, load_encoder
+from agsm_bench.diffusion.photo_sources import Sources, sources, survey_sources, weight_parts
+from agsm_bench.errors import UserError
+from agsm_bench.model_options import VARIANTS, ModelOptions, dtype_name, saving_of
+from agsm_bench.tokens.header import TokensConfig
+from agsm_bench.weights import HubModel, read_config
+
+if TYPE_CHECKING:
+    from agsm_bench.diffusion.denoiser import Denoiser
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the backbones of one pipeline class have in common, and one has for itself."""
+
+    pipeline: str
+    """A diffusers class."""
+    network: Literal["unet", "transformer"]
+    denoiser: Callable[[Any, ModelOptions], Denoiser]
+    """(pipeline, options) -> the loaded backbone."""
+    default: HubModel
+    """The paper's pipeline."""
+    vae: HubModel | None = None
+    """In place of the default pipeline's own."""
+    variants: Mapping[str, HubModel] = field(default_factory=dict)
+    """Preference-tuned networks by the names of `VARIANTS`."""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """Components that are never loaded from the pipeline, e.g. {"safety_checker": None}."""
+    has_t5: bool = False
+
+    def backbone(
+        self,
+        name: str,
+        tokens: TokensConfig,
+        sampling: Sampling,
+        training: TrainingDefaults,
+        token_init: Literal["empty", "normal"],
+        training_data: Callable[..., TrainingData],
+    ) -> Backbone:
+        """The plugin, with every option at its default; `configured` gives it others."""
+        return Backbone(
+            name=name,
+            domain="photo",
+            tokens=tokens,
+            sampling=sampling,
+            training=training,
+            token_init=token_init,
+            training_data=training_data,
+            configure=partial(configure, self),
+            **_bound(self, ModelOptions()),
+        )
+
+
+def configure(family: Family, base: Backbone, options: ModelOptions) -> Backbone:
+    """A backbone whose weights, loading and tokens' width follow the options.
+
+    Raises:
+        UserError: an option that the family has no use for.
+        MissingError: a model that the options name is not there.
+    """
+    if options.unet and family.network != "unet":
+        raise UserError(f"--unet is for UNets; {base.name} has a transformer.", "Use --model or --lora.")
+    if options.unet in VARIANTS and options.unet not in family.variants:
+        raise UserError(
+            f"There is no {options.unet} of {base.name}.", f"Known: {', '.join(family.variants) or 'none'}."
+        )
+    if options.t5 != "on" and not family.has_t5:
+        raise UserError(f"--t5 is for SD3; {base.name} has no T5.", "Leave it out.")
+    if options.revision and not options.model:
+        raise UserError("--revision says nothing without --model.", f"Add --model {family.default.repo}.")
+    tokens = _fitting(base.tokens, family, sources(family, options)) if options.model else base.tokens
+    return replace(base, tokens=tokens, **_bound(family, options))
+
+
+def _fitting(tokens: TokensConfig, family: Family, found: Sources) -> TokensConfig:
+    """The tokens at the width of the user's network, in no more blocks than it has."""
+    config = read_config(found.configs or found.pipeline, family.network)
+    if family.network == "unet":
+        return replace(tokens, dim=config["cross_attention_dim"])
+    return replace(tokens, dim=config["caption_projection_dim"], layers=min(tokens.layers, config["num_layers"]))
+
+
+def _bound(family: Family, options: ModelOptions) -> dict[str, Any]:
+    """The fields of a backbone that depend on the options."""
+    return {
+        "weights": lambda: sources(family, options).pipeline.path,
+        "weight_parts": lambda: weight_parts(sources(family, options), family, options),
+        "load": lambda: family.denoiser(load(family, options), options),
+        "load_encoder": lambda: load_encoder(family, options),
+        "settings": lambda: settings(sources(family, options), options),
+        "survey": lambda: survey_sources(family, options),
+    }
+
+
+def settings(found: Sources, options: ModelOptions) -> dict[str, Any]:
+    """What of the options changes an image besides the weights, and what the weights are called."""
+    how = {"t5": options.t5, "dtype": dtype_name(options), "protocol": options.protocol, "saving": saving_of(options)}
+    return {**found.describe(), **how, **({"compile": True} if options.compile else {})}

@@ -1,0 +1,154 @@
+"""Loading a backbone of photographs from its files into a stock diffusers pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from agsm_bench.diffusion.photo_sources import Sources, lora_files, sources, subfolder_of, weight_parts
+from agsm_bench.errors import MissingError
+from agsm_bench.model_options import ModelOptions, device_name, dtype_name, saving_of
+from agsm_bench.weights import Located, is_fp16_only, model_files, pipeline_parts
+
+if TYPE_CHECKING:
+    import torch
+
+    from agsm_bench.diffusion.image_encoder import ImageEncoder
+    from agsm_bench.diffusion.photo import Family
+
+UNLOADABLE = (OSError, ValueError, KeyError, RuntimeError, ImportError)
+"""What diffusers and transformers raise for models that are damaged or not what they are taken for."""
+
+
+def load(family: Family, options: ModelOptions) -> Any:
+    """The pipeline, on its device, with every part that the options name.
+
+    Raises:
+        MissingError: a file is absent or damaged, or a package is.
+    """
+    import diffusers
+    import torch
+
+    from agsm_bench.diffusion.compiling import check_compiler, compile_blocks
+    from agsm_bench.diffusion.minmax import MinMaxImages
+
+    found = sources(family, options)
+    weight_parts(found, family, options)
+    if options.compile:
+        check_compiler(device_name(options))
+    dtype = getattr(torch, dtype_name(options))
+    with _loading(found.pipeline):
+        components = dict(family.fixed) | _components(found, family, options, dtype)
+        pipe = _pipeline(getattr(diffusers, family.pipeline), found, components, dtype)
+        if found.lora:
+            _fuse(pipe, found.lora, family.network)
+    if saving_of(options) == "official-minmax":
+        pipe.image_processor = MinMaxImages.from_config(pipe.image_processor.config)
+    if options.compile:
+        compile_blocks(getattr(pipe, family.network))
+    return _placed(pipe, options)
+
+
+def load_encoder(family: Family, options: ModelOptions) -> ImageEncoder:
+    """The VAE that `load` puts into the pipeline, alone on its device.
+
+    Raises:
+        MissingError: a file is absent or damaged, or a package is.
+    """
+    import torch
+    from diffusers import AutoencoderKL
+
+    from agsm_bench.diffusion.image_encoder import ImageEncoder
+
+    found = sources(family, options)
+    source, device, dtype = found.vae or found.pipeline, device_name(options), getattr(torch, dtype_name(options))
+    with _loading(source):
+        if found.configs and not found.vae:
+            vae = _vae_of_single_file(found, dtype)
+        else:
+            vae = _model(AutoencoderKL, source, "vae", dtype)
+        return ImageEncoder(vae.to(device).eval(), device)
+
+
+@contextmanager
+def _loading(located: Located) -> Iterator[None]:
+    """Quietly, and what the libraries raise for files that are absent or damaged is the user's to mend."""
+    from diffusers.loaders.single_file_utils import SingleFileComponentError
+    from safetensors import SafetensorError
+
+    from agsm_bench.diffusion.loading import quiet
+
+    quiet()
+    try:
+        yield
+    except (*UNLOADABLE, SafetensorError, SingleFileComponentError) as error:
+        reason = str(error).partition("\n")[0]
+        raise MissingError(f"{located.name} does not load ({reason}).", located.fix) from error
+
+
+def _pipeline(kind: Any, found: Sources, components: dict[str, Any], dtype: torch.dtype) -> Any:
+    folder = found.pipeline.path
+    if found.configs:
+        configs = str(found.configs.path)
+        return kind.from_single_file(str(folder), config=configs, local_files_only=True, dtype=dtype, **components)
+    parts = pipeline_parts(found.pipeline, list(components))
+    variant = "fp16" if any(map(is_fp16_only, parts.values())) else None
+    return kind.from_pretrained(folder, dtype=dtype, variant=variant, **components)
+
+
+def _vae_of_single_file(found: Sources, dtype: torch.dtype) -> Any:
+    from diffusers import AutoencoderKL
+
+    assert found.configs
+    file, configs = str(found.pipeline.path), str(found.configs.path)
+    return AutoencoderKL.from_single_file(
+        file, config=configs, subfolder="vae", local_files_only=True, torch_dtype=dtype
+    )
+
+
+def _components(found: Sources, family: Family, options: ModelOptions, dtype: torch.dtype) -> dict[str, Any]:
+    """Those that do not come from the pipeline as they are."""
+    import diffusers
+
+    made: dict[str, Any] = {}
+    if found.network:
+        made[family.network] = _model(diffusers.UNet2DConditionModel, found.network, family.network, dtype)
+    if found.vae:
+        made["vae"] = _model(diffusers.AutoencoderKL, found.vae, "vae", dtype)
+    if options.t5 == "off":
+        made |= {"text_encoder_3": None, "tokenizer_3": None}
+    if options.t5 == "8bit":
+        made["text_encoder_3"] = _t5_in_8_bits(found.pipeline)
+    return made
+
+
+def _model(kind: Any, located: Located, component: str, dtype: torch.dtype) -> Any:
+    subfolder = subfolder_of(located, component)
+    variant = "fp16" if is_fp16_only(model_files(located, subfolder)) else None
+    return kind.from_pretrained(located.path, subfolder=subfolder or None, dtype=dtype, variant=variant)
+
+
+def _t5_in_8_bits(located: Located) -> Any:
+    from transformers import BitsAndBytesConfig, T5EncoderModel
+
+    quantised = BitsAndBytesConfig(load_in_8bit=True)
+    return T5EncoderModel.from_pretrained(located.path, subfolder="text_encoder_3", quantization_config=quantised)
+
+
+def _fuse(pipe: Any, located: Located, component: str) -> None:
+    (file,) = lora_files(located)
+    pipe.load_lora_weights(file.parent, weight_name=file.name)
+    pipe.fuse_lora(components=[component])
+    pipe.unload_lora_weights()
+
+
+def _placed(pipe: Any, options: ModelOptions) -> Any:
+    device = device_name(options)
+    if options.offload == "model":
+        pipe.enable_model_cpu_offload(device=device)
+    elif options.offload == "sequential":
+        pipe.enable_sequential_cpu_offload(device=device)
+    else:
+        pipe.to(device)
+    return pipe

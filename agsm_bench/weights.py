@@ -1,0 +1,218 @@
+"""Where models of photographs lie: in the user's hub cache or on disk. Nothing is downloaded here, and no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from agsm_bench.errors import MissingError
+
+INDEX = "model_index.json"
+NOT_LOADED = ("feature_extractor", "image_processor", "safety_checker", "image_encoder")
+"""Components of a pipeline that are not loaded, or not needed, by the beginning of their names."""
+WITHOUT_WEIGHTS = ("tokenizer", "scheduler", *NOT_LOADED)
+"""Those, and the ones that have no weights."""
+LONGEST_HEADER = 100_000_000
+"""Bytes; the limit of the safetensors library."""
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """A repository on the hub."""
+
+    repo: str
+    gigabytes: float | None = None
+    """Of what the download command gets."""
+    gated: bool = False
+    """Whether its licence is to be accepted on its page first."""
+    include: tuple[str, ...] = ()
+    """Patterns of the files that are needed; empty: all."""
+
+    def command(self, revision: str | None = None) -> str:
+        """What to type to get it."""
+        patterns = "".join(f' --include "{pattern}"' for pattern in self.include)
+        return f"hf download {self.repo}{f' --revision {revision}' if revision else ''}{patterns}"
+
+    def fix(self, revision: str | None = None) -> str:
+        """What to do when it is missing."""
+        size = f" ({self.gigabytes:g} GB)" if self.gigabytes else ""
+        gate = (
+            f"Accept the licence at https://huggingface.co/{self.repo} and log in (hf auth login). "
+            if self.gated
+            else ""
+        )
+        return f"{gate}Pass a folder, or get it{size}: {self.command(revision)}"
+
+
+@dataclass(frozen=True)
+class Located:
+    """Model files on this machine."""
+
+    path: Path
+    """A folder, or one file."""
+    name: str
+    """What the user or the backbone calls it: a hub id, or the path."""
+    commit: str | None
+    """Of a hub repository."""
+    fix: str
+    """What to do where something of it is missing."""
+
+    def describe(self) -> str:
+        """For manifests: the hub id with its commit; of a local one its last name, never where it lies."""
+        return f"{self.name}@{self.commit}" if self.commit else Path(self.name).name
+
+
+def locate(source: str | HubModel, revision: str | None = None) -> Located:
+    """A hub id in the cache, or a path on disk.
+
+    Raises:
+        MissingError: it is neither, with the command that gets it.
+    """
+    if isinstance(source, str) and Path(source).exists():
+        return Located(Path(source), source, None, f"Mend {source}, or pass another.")
+    hub = HubModel(source) if isinstance(source, str) else source
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(hub.repo, revision=revision, local_files_only=True))
+    except LocalEntryNotFoundError as error:
+        raise MissingError(f"{hub.repo} is not in the hub cache.", hub.fix(revision)) from error
+    except HFValidationError as error:
+        raise MissingError(f"There is no '{hub.repo}' on disk.", "Pass a folder, a file or a hub id.") from error
+    return Located(folder, hub.repo, folder.name, hub.fix(revision))
+
+
+def pipeline_parts(located: Located, leave_out: Sequence[str] = ()) -> dict[str, list[Path]]:
+    """The weight files of each component of a diffusers pipeline folder, as `from_pretrained` reads them.
+
+    Raises:
+        MissingError: a component's weights are absent.
+    """
+    components = _components(located)
+    kept = [name for name in components if not name.startswith(WITHOUT_WEIGHTS) and name not in leave_out]
+    return {name: model_files(located, name) for name in kept}
+
+
+def model_files(located: Located, subfolder: str = "") -> list[Path]:
+    """The safetensors of one model: of full precision where they are there, else of the fp16 variant.
+
+    Raises:
+        MissingError: there are none, or a shard is absent.
+    """
+    folder = located.path / subfolder
+    files = sorted(folder.glob("*.safetensors"))
+    # a dot marks a variant, e.g. `.non_ema`, or another format's copy, and diffusers reads the plain name
+    plain = [file for file in files if "." not in file.stem]
+    chosen = plain or [file for file in files if is_fp16_only([file])]
+    if not chosen or not (folder / "config.json").is_file():
+        part = f"'{subfolder}' of " if subfolder else ""
+        raise MissingError(f"The weights of {part}{located.name} are not at {folder}.", located.fix)
+    _check_shards(located, folder, chosen)
+    return chosen
+
+
+@dataclass(frozen=True)
+class Part:
+    """A component of a model as it is on this machine."""
+
+    name: str
+    files: tuple[Path, ...] = ()
+    """Its weights; none where something is wrong."""
+    problem: MissingError | None = None
+    gigabytes: float = 0.0
+    """Of what is to be downloaded, where nothing of it is there and the size is known."""
+
+
+def survey(name: str, find: Callable[[], Sequence[Path]]) -> Part:
+    """A component whose files `find` finds, each of which has been looked at; raises nothing."""
+    try:
+        files = tuple(find())
+        for file in files:
+            tensors_in(file)
+    except MissingError as error:
+        return Part(name, problem=error)
+    return Part(name, files)
+
+
+def survey_pipeline(located: Located, leave_out: Sequence[str] = ()) -> list[Part]:
+    """Every component of a diffusers pipeline folder that is loaded: its weights, or else its files; raises nothing."""
+    try:
+        names = [name for name in _components(located) if name not in leave_out and not name.startswith(NOT_LOADED)]
+    except MissingError as error:
+        return [Part("pipeline", problem=error)]
+    return [survey(name, partial(_component_files, located, name)) for name in names]
+
+
+def _component_files(located: Located, name: str) -> list[Path]:
+    if not name.startswith(WITHOUT_WEIGHTS):
+        return model_files(located, name)
+    if not any((located.path / name).glob("*")):
+        raise MissingError(f"'{name}' of {located.name} is not at {located.path / name}.", located.fix)
+    return []
+
+
+def tensors_in(file: Path) -> dict[str, Any]:
+    """The entries of a safetensors file (`dtype`, `shape`, `data_offsets`) by name; reads its header alone.
+
+    Raises:
+        MissingError: it cannot be read, or is cut short.
+    """
+    fix = f"Delete {file} and get it again."
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if length > LONGEST_HEADER:
+                raise ValueError("it does not begin like a safetensors file")
+            header = json.loads(stream.read(length))
+            size = stream.seek(0, 2) - 8 - length
+        header.pop("__metadata__", None)
+        expected = max(entry["data_offsets"][1] for entry in header.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise MissingError(f"{file} is damaged ({error}).", fix) from error
+    if size != expected:
+        raise MissingError(f"{file} is damaged: {size:,} bytes of tensors, {expected:,} expected.", fix)
+    return header
+
+
+def read_config(located: Located, component: str) -> dict[str, Any]:
+    """The configuration of a pipeline's component.
+
+    Raises:
+        MissingError: absent or damaged.
+    """
+    return _read(located.path / component / "config.json", located)
+
+
+def is_fp16_only(files: Sequence[Path]) -> bool:
+    """Whether these are files of the fp16 variant."""
+    return all(".fp16" in file.name for file in files)
+
+
+def _check_shards(located: Located, folder: Path, files: Sequence[Path]) -> None:
+    for index in folder.glob("*.safetensors.index*.json"):
+        if (".fp16" in index.name) == is_fp16_only(files):
+            names = set(_read(index, located)["weight_map"].values())
+            if absent := sorted(names - {file.name for file in files}):
+                raise MissingError(f"{folder} lacks {absent[0]}.", located.fix)
+
+
+def _components(located: Located) -> Mapping[str, Any]:
+    index = _read(located.path / INDEX, located)
+    return {name: entry for name, entry in index.items() if isinstance(entry, list) and entry[0] is not None}
+
+
+def _read(path: Path, located: Located) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text("utf-8"))
+        if not isinstance(data, dict):
+            raise ValueError("it holds no object")
+    except FileNotFoundError as error:
+        raise MissingError(f"{located.name} has no {path.name} at {path.parent}.", located.fix) from error
+    except (OSError, ValueError) as error:
+        raise MissingError(f"{path} is damaged ({error}).", located.fix) from error
+    return data
