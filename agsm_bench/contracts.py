@@ -87,6 +87,8 @@ class Sampling:
     """Side of the image in pixels."""
     steps: int
     guidance_scale: float
+    batch_size: int
+    """Images at once, a choice of ours: it changes the speed and the memory, not the images."""
 
 
 @dataclass(frozen=True)

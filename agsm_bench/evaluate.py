@@ -16,6 +16,7 @@ from agsm_bench.model_options import ModelOptions, configured
 from agsm_bench.parallel import ALONE, Processes
 from agsm_bench.protocol import Polarity, forgets_time_embedding, unconditional_polarity
 from agsm_bench.provenance import provenance
+from agsm_bench.score import has_detector
 from agsm_bench.shards import in_shard
 from agsm_bench.store import Run
 from agsm_bench.tokens.header import TokensHeader, read_header
@@ -38,7 +39,9 @@ class EvaluationOptions:
     steps: int | None = option(None, "Sampling steps. (default: the backbone's)", min=1)
     size: int | None = option(None, "Side of the images in pixels. (default: the backbone's)", min=8)
     seed: int = option(0, "Seed of all samples' noise.", min=0)
-    batch_size: int = option(64, "Images at once; changes the speed, not the images.", min=1)
+    batch_size: int | None = option(
+        None, "Images at once; changes the speed, not the images. (default: the backbone's)", min=1
+    )
     unconditional: Literal["positive", "negative"] | None = option(
         None, "Soft tokens in the unconditional half of CFG (paper Table 5). (default: positive, the protocol's)"
     )
@@ -140,7 +143,8 @@ def _share(plan: Plan, processes: Processes, progress: Progress) -> None:
             shard = (processes.rank, processes.count)
             with Run.acquire(part(plan.request.out, *shard), replace(plan.manifest, shard=shard)) as run:
                 _run_model(run, plan, mine, progress, measuring=processes.first)
-                score_all(run, plan.benchmark, mine, progress)
+                if has_detector(plan.backbone.domain):
+                    score_all(run, plan.benchmark, mine, progress)
         processes.gather(None)  # all have finished
 
 
@@ -228,7 +232,8 @@ def _run_model(run: Run, plan: Plan, samples: Sequence[Sample], progress: Progre
 
     denoiser, tokens = load_denoiser(backbone, plan.variant), _load_tokens(request, backbone)
     if missing:
-        _generate(run, denoiser, tokens, request.options.batch_size, missing, len(samples), progress)
+        batch_size = request.options.batch_size or backbone.sampling.batch_size
+        _generate(run, denoiser, tokens, batch_size, missing, len(samples), progress)
     for measure in measures:
         measure.write(run, denoiser, tokens, backbone.training_data(0, True), progress)
 

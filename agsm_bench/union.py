@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agsm_bench.detections import DetectionStore
 from agsm_bench.manifest import MANIFEST
-from agsm_bench.score import detector_of, metrics_of
+from agsm_bench.score import detector_of, has_detector, metrics_of
 from agsm_bench.shards import merge
 from agsm_bench.store import Run
 
@@ -21,8 +21,9 @@ def union(shards: Sequence[Path], into: Path) -> Run:
     run = merge(shards, into)
     try:
         domain = run.manifest.spec.domain
-        version = detector_of(domain).version
-        DetectionStore(into, version).copy_from([DetectionStore(shard, version) for shard in shards])
+        if has_detector(domain):
+            version = detector_of(domain).version
+            DetectionStore(into, version).copy_from([DetectionStore(shard, version) for shard in shards])
         for metric in metrics_of(domain):
             if metric.model:
                 metric.model.adopt(run, shards)
@@ -41,5 +42,5 @@ def adopt_parts(folder: Path) -> None:
     """Takes over what processes made in their shards, however many there were, also if they were killed."""
     parts = sorted(path.parent for path in (folder / PARTS).glob(f"*/{MANIFEST}"))
     if parts:
-        union(parts, folder).close()
-    shutil.rmtree(folder / PARTS, ignore_errors=True)
+        with union(parts, folder):  # locked, so that nobody is at work there
+            shutil.rmtree(folder / PARTS, ignore_errors=True)

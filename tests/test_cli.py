@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import Cli
 
 from agsm_bench.cli.main import COMMANDS
@@ -173,3 +174,13 @@ def test_absent_weights(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_score_of_no_run(cli: Cli, tmp_path: Path) -> None:
     refused(cli("score", tmp_path), 3)
     refused(cli("score", tmp_path / "a", tmp_path / "b"), 2, "--out")
+
+
+def test_out_of_memory_is_no_traceback(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr("agsm_bench.evaluate._generate", full)
+    code, _, error = cli("eval", "geneval", "--limit", 1, "--out", tmp_path)
+    assert code == 2
+    assert "Out of memory: CUDA out of memory. Use a smaller --batch-size" in error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -22,6 +22,11 @@ agsm-bench report --table 1
 agsm-bench reproduce --table 6 --quick
 agsm-bench claims
 """
+
+NEED_LESS_MEMORY = (
+    "Use a smaller --batch-size, or --offload model (eval); --rows-per-backward 4, --gradient-checkpointing or "
+    "--dtype bfloat16 (train). `agsm-bench doctor` estimates what a training takes."
+)
 
 COMMANDS = {
     "demo": ("demo:demo", "Train AGSM on shapes-mmdit, evaluate base and tokens on GenEval, write demo/report.html."),
@@ -102,10 +107,18 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        processes = launched()
-        who = f" (process {processes.rank} of {processes.count})" if processes.count > 1 else ""
-        print(f"agsm-bench{who}: {error}", file=sys.stderr)
-        sys.exit(int(error.code))
+        _end(error)
+    except Exception as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which only a command that uses it has imported
+            raise
+        _end(UserError(f"Out of memory: {str(error).partition('. ')[0]}.", NEED_LESS_MEMORY))
+
+
+def _end(error: UserError) -> NoReturn:
+    processes = launched()
+    who = f" (process {processes.rank} of {processes.count})" if processes.count > 1 else ""
+    print(f"agsm-bench{who}: {error}", file=sys.stderr)
+    sys.exit(int(error.code))
 
 
 if __name__ == "__main__":

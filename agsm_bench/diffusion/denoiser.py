@@ -29,6 +29,10 @@ class TextCondition:
         """Of memory."""
         return self.context.nbytes + (0 if self.pooled is None else self.pooled.nbytes)
 
+    def to(self, dtype: torch.dtype) -> TextCondition:
+        """The same in another type."""
+        return TextCondition(self.context.to(dtype), None if self.pooled is None else self.pooled.to(dtype))
+
     def rows(self, index: Tensor) -> TextCondition:
         """The condition of some rows, in the order of `index`."""
         return TextCondition(self.context[index], None if self.pooled is None else self.pooled[index])
@@ -61,7 +65,7 @@ class Denoiser(ABC):
     def predict(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
         """The network's prediction for noised latents [rows, c, h, w] at timesteps [rows], in float32."""
         with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
-            return self._forward(latents.to(self.dtype), timestep, text).float()
+            return self._forward(latents.to(self.dtype), timestep, text.to(self.dtype)).float()
 
     @abstractmethod
     def _forward(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:

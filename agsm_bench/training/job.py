@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer, TrainingData
 from agsm_bench.training.config import LoopOptions, PreferenceOptions, TrainingOptions
 from agsm_bench.training.preferences import Preferences
-from agsm_bench.variant import Variant
+from agsm_bench.variant import Variant, weights_hash
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -49,6 +50,11 @@ class Job(Generic[TrainerT, OptionsT]):
         sized = {"size": self.options.size} if self.options.size else {}
         return self.backbone.training_data(0 if held_out else self.options.seed, held_out, **sized)
 
+    @cached_property
+    def weights(self) -> str:
+        """Hash of the backbone's weight files; takes as long as reading them."""
+        return weights_hash(self.backbone)
+
     def describe(self) -> dict[str, Any]:
         """What the run's files say of it: the trainer, the backbone, every option, and the data's and weights' hash."""
         pairs = self.preferences
@@ -58,7 +64,7 @@ class Job(Generic[TrainerT, OptionsT]):
             **{k: v for k, v in asdict(self.options).items() if k not in BESIDES and LATER.get(k, ...) != v},
             "objective": asdict(self.objective_options),
             **({"variant": self.variant.describe()} if self.variant else {}),
-            **({"model": self.backbone.settings()} if self.backbone.settings else {}),
+            **({"model": self.backbone.settings(), "weights": self.weights} if self.backbone.settings else {}),
             **({"preferences": pairs.hash, "pairs": pairs.describe()} if pairs else {}),
         }
 

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from agsm_bench.contracts import TrainingData
 from agsm_bench.diffusion.denoiser import Denoiser, TextCondition
 from agsm_bench.diffusion.image_encoder import pixels_of
+from agsm_bench.errors import UserError
 
 if TYPE_CHECKING:
     from agsm_bench.data.latents import Latents
@@ -75,7 +76,13 @@ def _latents(data: TrainingData, indices: Sequence[int], denoiser: Denoiser, kep
     encoder = denoiser.encoder
     found = [kept.get(key) if kept and key else None for key in keys]
     means = [encoder.mean(data.item(i)[0]) if mean is None else mean for i, mean in zip(indices, found, strict=True)]
-    return torch.stack([encoder.latents(mean) for mean in means])
+    latents = torch.stack([encoder.latents(mean) for mean in means])
+    if not bool(latents.isfinite().all()):
+        raise UserError(
+            f"The VAE makes NaN or infinite latents in {str(encoder.vae.dtype).removeprefix('torch.')}.",
+            "Use --dtype float32, or a --vae made for half precision (SDXL: madebyollin/sdxl-vae-fp16-fix).",
+        )
+    return latents
 
 
 def predict_pairs(

@@ -39,6 +39,7 @@ class LoraTuning:
     """Adapters on the attention layers; their second factor starts at zero, so the network starts as it was."""
 
     def __init__(self, denoiser: Denoiser, options: PreferenceOptions) -> None:
+        from diffusers.training_utils import cast_training_params
         from peft import LoraConfig
 
         self.denoiser = denoiser
@@ -47,6 +48,8 @@ class LoraTuning:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of("lora", options.seed))
             denoiser.network.add_adapter(config)
+        # like the backbone's half precision they would have gradients that no loss scaler takes, and lose small steps
+        cast_training_params(denoiser.network, torch.float32)
 
     @contextmanager
     def reference(self) -> Iterator[None]:
@@ -67,13 +70,13 @@ class LoraTuning:
 
 
 class FullTuning:
-    """Every weight, as a copy: those it starts from are the reference, and come back at the end."""
+    """Every weight, as a copy in float32: those it starts from are the reference, and come back at the end."""
 
     def __init__(self, denoiser: Denoiser, options: PreferenceOptions) -> None:
         self.denoiser = denoiser
         self.dtype = getattr(torch, options.precision)
         self.start = [parameter.data for parameter in denoiser.network.parameters()]
-        self._set([value.clone() for value in self.start])
+        self._set([value.clone().float() for value in self.start])
         denoiser.network.requires_grad_(True)
 
     @contextmanager
