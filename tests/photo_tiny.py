@@ -1,11 +1,17 @@
-"""Tiny random pipelines with the architectures of SD1.5, SDXL and SD3 with T5, saved as users have theirs."""
+"""Tiny random pipelines with the architectures of SD1.5, SDXL and SD3 with T5, saved as users have theirs.
+
+`python tests/photo_tiny.py FOLDER` makes all three, with data, to try the command line on.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+from coco_tiny import noise, write_coco
 from diffusers import (
     DDIMScheduler,
     StableDiffusion3Pipeline,
@@ -88,3 +94,15 @@ def save_tiny(name: str, folder: Path) -> Path:
     pipe = MAKERS[name](folder / "tokenizer-source")
     pipe.save_pretrained(folder / "pipeline")
     return folder / "pipeline"
+
+
+def main(folder: Path) -> None:
+    """Writes SD1.5's, SDXL's and SD3's to FOLDER/NAME/pipeline and a COCO of five pictures to FOLDER/data."""
+    os.environ["AGSM_BENCH_DATA"] = str(folder / "data")
+    write_coco(folder / "data", picture=noise)
+    for name in MAKERS:
+        print(save_tiny(name, folder / name))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
