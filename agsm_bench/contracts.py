@@ -154,6 +154,8 @@ class Backbone:
     """What images depend on besides the weights, e.g. {"dtype": "float16"}, and what the weights are called."""
     load_encoder: Callable[[], ImageEncoder] | None = None
     """The VAE alone, as `load` has it; None where pictures are drawn, and their latents not kept."""
+    device: Callable[[], str] = lambda: "cpu"
+    """Where it runs, for a run's record."""
     survey: Callable[[], Sequence[Part]] | None = None
     """Every component of the model as it is on this machine, for `doctor`; None: as `weights` says."""
     configure: Callable[[Backbone, ModelOptions], Backbone] | None = None

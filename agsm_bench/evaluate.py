@@ -114,7 +114,8 @@ def planned(request: Request) -> Plan:
     tokens = {k: v for k, v in header.training.items() if k != "backbone"} if header else None
     described = variant.describe() if variant else None
     limited = _is_limited(request, prompts)
-    manifest = Manifest(spec, len(samples), limited, request.shard, tokens, described, (provenance("cpu"),))
+    made = provenance(backbone.device())
+    manifest = Manifest(spec, len(samples), limited, request.shard, tokens, described, (made,))
     return Plan(request, benchmark, backbone, variant, manifest, samples)
 
 

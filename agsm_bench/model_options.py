@@ -78,6 +78,16 @@ def dtype_name(options: ModelOptions) -> str:
     return "float32" if device_name(options) == "cpu" else "float16"
 
 
+def device_label(options: ModelOptions) -> str:
+    """The device for a run's record, a GPU with its model, e.g. `cuda: NVIDIA H100`."""
+    name = device_name(options)
+    if not name.startswith("cuda"):
+        return name
+    import torch
+
+    return f"{name}: {torch.cuda.get_device_name(name)}"
+
+
 def device_name(options: ModelOptions) -> str:
     """The device that the options name, or the best one that is there."""
     if options.device:

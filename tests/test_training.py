@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +298,13 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     ):
         run(tmp_path, steps=1)
     run(tmp_path, steps=1)
+
+
+def test_the_record_names_the_device(tmp_path: Path) -> None:
+    made = job(tmp_path, steps=1)
+    backbone = replace(made.backbone, device=lambda: "cuda: Some GPU")
+    run_training("agsm", made.trainer, backbone, made.options, made.objective_options, tmp_path, silent)
+    assert json.loads((tmp_path / "config.json").read_text())["provenance"]["device"] == "cuda: Some GPU"
 
 
 def test_float16s_loss_scale_is_kept(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from agsm_bench.contracts import Backbone, Sampling, TrainingData, TrainingDefau
 from agsm_bench.diffusion.photo_loading import load, load_encoder
 from agsm_bench.diffusion.photo_sources import Sources, sources, survey_sources, weight_parts
 from agsm_bench.errors import UserError
-from agsm_bench.model_options import VARIANTS, ModelOptions, dtype_name, saving_of
+from agsm_bench.model_options import VARIANTS, ModelOptions, device_label, dtype_name, saving_of
 from agsm_bench.tokens.header import TokensConfig
 from agsm_bench.weights import HubModel, read_config
 
@@ -97,6 +97,7 @@ def _bound(family: Family, options: ModelOptions) -> dict[str, Any]:
         "weight_parts": lambda: weight_parts(sources(family, options), family, options),
         "load": lambda: family.denoiser(load(family, options), options),
         "load_encoder": lambda: load_encoder(family, options),
+        "device": lambda: device_label(options),
         "settings": lambda: settings(sources(family, options), options),
         "survey": lambda: survey_sources(family, options),
     }

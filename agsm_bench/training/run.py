@@ -67,7 +67,7 @@ def run_training(
     notes = {"latents": latents.describe()} if latents else {}
     try:
         with ExitStack() as held:
-            processes.on_first(lambda: _claim(out, job.describe(), notes, held))
+            processes.on_first(lambda: _claim(out, job.describe(), notes, backbone.device(), held))
             return train(job, load_denoiser(backbone, variant), progress, processes)
     except KeyboardInterrupt as error:
         raise UserError(
@@ -101,7 +101,7 @@ def _check(job: Job[Any, Any]) -> None:
         raise UserError(f"--batch is {job.options.batch}, and there are {count} pairs.", "Use a smaller --batch.")
 
 
-def _claim(out: Path, config: dict[str, Any], notes: dict[str, Any], held: ExitStack) -> None:
+def _claim(out: Path, config: dict[str, Any], notes: dict[str, Any], device: str, held: ExitStack) -> None:
     """Locks the folder and writes the configuration, with notes; one that is there must be the same but for steps."""
     ensure_writable(out)
     held.enter_context(alone(out / LOCK, out))
@@ -113,4 +113,4 @@ def _claim(out: Path, config: dict[str, Any], notes: dict[str, Any], held: ExitS
         if changed:
             was = ", ".join(f"{k} was {before.get(k)!r}, now {config.get(k)!r}" for k in changed)
             raise UserError(f"{out} holds a run of another configuration ({was}).", "Pass another --out.")
-    write_json(path, {"training": config, "provenance": provenance("cpu") | notes})
+    write_json(path, {"training": config, "provenance": provenance(device) | notes})
