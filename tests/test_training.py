@@ -110,7 +110,9 @@ def test_bfloat16_trains_close_to_float32(
     logs = {}
     for precision in ("no", "bf16"):
         AcceleratorState._reset_state()  # one precision a process
-        path = train(job(tmp_path / precision, steps=2, batch=2, mixed_precision=precision), denoisers["shapes-mmdit"], silent)
+        path = train(
+            job(tmp_path / precision, steps=2, batch=2, mixed_precision=precision), denoisers["shapes-mmdit"], silent
+        )
         logs[precision] = [record["loss"] for record in log_of(tmp_path / precision)]
         assert load_tokens(path).base.dtype is torch.float32
     assert logs["bf16"] != logs["no"]
