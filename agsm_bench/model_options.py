@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from agsm_bench.contracts import Backbone, option
-from agsm_bench.errors import UserError
+from agsm_bench.errors import MissingError, UserError
 from agsm_bench.protocol import Saving, saving
 
+DEVICES = ("cuda", "mps", "cpu")
 VARIANTS = ("dpo", "spo", "inpo")
 """Preference-tuned UNets that have a name (paper Table 3)."""
 
@@ -78,6 +79,29 @@ def dtype_name(options: ModelOptions) -> str:
     return "float32" if device_name(options) == "cpu" else "float16"
 
 
+def check_device_name(name: str) -> None:
+    """Raises UserError where torch knows no such device, whether it is there or not."""
+    import torch
+
+    try:
+        kind = torch.device(name).type
+    except RuntimeError:
+        kind = ""
+    if kind not in DEVICES:
+        raise UserError(f"There is no device '{name}'.", f"Use --device {', '.join(DEVICES)}, or a GPU as cuda:1.")
+
+
+def _check_there(name: str) -> None:
+    import torch
+
+    device = torch.device(name)
+    there = {"cpu": 1, "mps": int(torch.backends.mps.is_available()), "cuda": torch.cuda.device_count()}[device.type]
+    if (device.index or 0) >= there:
+        raise MissingError(
+            f"--device {name} is not here, or torch cannot use it.", "Leave it out, or see `agsm-bench doctor`."
+        )
+
+
 def device_label(options: ModelOptions) -> str:
     """The device for a run's record, a GPU with its model, e.g. `cuda: NVIDIA H100`."""
     name = device_name(options)
@@ -89,8 +113,15 @@ def device_label(options: ModelOptions) -> str:
 
 
 def device_name(options: ModelOptions) -> str:
-    """The device that the options name, or the best one that is there."""
+    """The device that the options name, or the best one that is there.
+
+    Raises:
+        UserError: torch knows none of that name.
+        MissingError: this machine has none.
+    """
     if options.device:
+        check_device_name(options.device)
+        _check_there(options.device)
         return options.device
     import torch
 

@@ -14,7 +14,10 @@ from agsm_bench.errors import MissingError
 INDEX = "model_index.json"
 NOT_LOADED = ("feature_extractor", "image_processor", "safety_checker", "image_encoder")
 """Components of a pipeline that are not loaded, or not needed, by the beginning of their names."""
-WITHOUT_WEIGHTS = ("tokenizer", "scheduler", *NOT_LOADED)
+TOKENIZER = "tokenizer"
+VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
+"""Files that hold one, any of these sets."""
+WITHOUT_WEIGHTS = (TOKENIZER, "scheduler", *NOT_LOADED)
 """Those, and the ones that have no weights."""
 LONGEST_HEADER = 100_000_000
 """Bytes; the limit of the safetensors library."""
@@ -91,11 +94,21 @@ def pipeline_parts(located: Located, leave_out: Sequence[str] = ()) -> dict[str,
     """The weight files of each component of a diffusers pipeline folder, as `from_pretrained` reads them.
 
     Raises:
-        MissingError: a component's weights are absent.
+        MissingError: a component's weights are absent, or a tokenizer's vocabulary.
     """
     components = _components(located)
+    for name in components:
+        if name.startswith(TOKENIZER) and name not in leave_out:
+            check_vocabulary(located, name)
     kept = [name for name in components if not name.startswith(WITHOUT_WEIGHTS) and name not in leave_out]
     return {name: model_files(located, name) for name in kept}
+
+
+def check_vocabulary(located: Located, name: str) -> None:
+    """Raises MissingError for a tokenizer without: it would load all the same, and know no word."""
+    folder = located.path / name
+    if not any(all((folder / file).is_file() for file in files) for files in VOCABULARIES):
+        raise MissingError(f"The vocabulary of '{name}' of {located.name} is not at {folder}.", located.fix)
 
 
 def model_files(located: Located, subfolder: str = "") -> list[Path]:
@@ -151,6 +164,8 @@ def survey_pipeline(located: Located, leave_out: Sequence[str] = ()) -> list[Par
 def _component_files(located: Located, name: str) -> list[Path]:
     if not name.startswith(WITHOUT_WEIGHTS):
         return model_files(located, name)
+    if name.startswith(TOKENIZER):
+        check_vocabulary(located, name)
     if not any((located.path / name).glob("*")):
         raise MissingError(f"'{name}' of {located.name} is not at {located.path / name}.", located.fix)
     return []
@@ -201,9 +216,20 @@ def _check_shards(located: Located, folder: Path, files: Sequence[Path]) -> None
                 raise MissingError(f"{folder} lacks {absent[0]}.", located.fix)
 
 
+def read_index(located: Located) -> dict[str, Any]:
+    """What a pipeline's folder is made of.
+
+    Raises:
+        MissingError: absent or damaged.
+    """
+    return _read(located.path / INDEX, located)
+
+
 def _components(located: Located) -> Mapping[str, Any]:
-    index = _read(located.path / INDEX, located)
-    return {name: entry for name, entry in index.items() if isinstance(entry, list) and entry[0] is not None}
+    lists = {name: entry for name, entry in read_index(located).items() if isinstance(entry, list)}
+    if wrong := [name for name, entry in lists.items() if len(entry) != 2]:
+        raise MissingError(f"{located.path / INDEX} is damaged: '{wrong[0]}' has no class.", located.fix)
+    return {name: entry for name, entry in lists.items() if entry[0] is not None}
 
 
 def _read(path: Path, located: Located) -> dict[str, Any]:

@@ -163,7 +163,10 @@ def test_a_gpu_that_is_not_there(doctor: Doctor, sd15: Path) -> None:
     assert checks["machine GPU"] == checks["machine GPU"] | {"state": "missing", "needed": True}
 
 
-@pytest.mark.parametrize("arguments", [["--backbone", "sd99"], ["--backbone", "sd15", "--batch", 0]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--backbone", "sd99"], ["--backbone", "sd15", "--batch", 0], ["--device", "foo", "--backbone", "sd15"]],
+)
 def test_flags_that_make_no_sense(cli: Cli, arguments: list[object]) -> None:
     assert cli("doctor", *arguments)[0] == 2
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from agsm_bench.contracts import Backbone, Sampling, TrainingData, TrainingDefaults
+from agsm_bench.diffusion.photo_checks import check_fit
 from agsm_bench.diffusion.photo_loading import load, load_encoder
 from agsm_bench.diffusion.photo_sources import Sources, sources, survey_sources, weight_parts
 from agsm_bench.errors import UserError
@@ -94,13 +96,19 @@ def _bound(family: Family, options: ModelOptions) -> dict[str, Any]:
     """The fields of a backbone that depend on the options."""
     return {
         "weights": lambda: sources(family, options).pipeline.path,
-        "weight_parts": lambda: weight_parts(sources(family, options), family, options),
+        "weight_parts": lambda: _checked_parts(family, options),
         "load": lambda: family.denoiser(load(family, options), options),
         "load_encoder": lambda: load_encoder(family, options),
         "device": lambda: device_label(options),
         "settings": lambda: settings(sources(family, options), options),
         "survey": lambda: survey_sources(family, options),
     }
+
+
+def _checked_parts(family: Family, options: ModelOptions) -> dict[str, list[Path]]:
+    found = sources(family, options)
+    check_fit(found, family)
+    return weight_parts(found, family, options)
 
 
 def settings(found: Sources, options: ModelOptions) -> dict[str, Any]:

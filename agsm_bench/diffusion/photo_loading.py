@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from agsm_bench.diffusion.photo_sources import Sources, lora_files, sources, subfolder_of, weight_parts
 from agsm_bench.errors import MissingError
 from agsm_bench.model_options import ModelOptions, device_name, dtype_name, saving_of
-from agsm_bench.weights import Located, is_fp16_only, model_files, pipeline_parts
+from agsm_bench.weights import TOKENIZER, Located, is_fp16_only, model_files, pipeline_parts
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,8 @@ def load(family: Family, options: ModelOptions) -> Any:
         components = dict(family.fixed) | _components(found, family, options, dtype)
         pipe = _pipeline(getattr(diffusers, family.pipeline), found, components, dtype)
         if found.lora:
-            _fuse(pipe, found.lora, family.network)
+            _fuse(pipe, found.lora)
+    _check_tokenizers(pipe, found.pipeline)
     if saving_of(options) == "official-minmax":
         pipe.image_processor = MinMaxImages.from_config(pipe.image_processor.config)
     if options.compile:
@@ -97,6 +98,17 @@ def _pipeline(kind: Any, found: Sources, components: dict[str, Any], dtype: torc
     return kind.from_pretrained(folder, dtype=dtype, variant=variant, **components)
 
 
+def _check_tokenizers(pipe: Any, located: Located) -> None:
+    """Raises MissingError for one that does not go with its text encoder: damaged ones load, and know no word."""
+    for name, tokenizer in pipe.components.items():
+        if name.startswith(TOKENIZER) and tokenizer is not None:
+            known = getattr(pipe, name.replace(TOKENIZER, "text_encoder")).config.vocab_size
+            # T5's encoder has 28 words more than its tokenizer
+            if not 0.99 * known <= len(tokenizer) <= known:
+                words = f"{len(tokenizer):,} words, and its text encoder {known:,}"
+                raise MissingError(f"'{name}' of {located.name} is damaged: it knows {words}.", located.fix)
+
+
 def _vae_of_single_file(found: Sources, dtype: torch.dtype) -> Any:
     from diffusers import AutoencoderKL
 
@@ -136,10 +148,14 @@ def _t5_in_8_bits(located: Located) -> Any:
     return T5EncoderModel.from_pretrained(located.path, subfolder="text_encoder_3", quantization_config=quantised)
 
 
-def _fuse(pipe: Any, located: Located, component: str) -> None:
+def _fuse(pipe: Any, located: Located) -> None:
+    """Every component that it has weights for: the network's, and often a text encoder's."""
     (file,) = lora_files(located)
     pipe.load_lora_weights(file.parent, weight_name=file.name)
-    pipe.fuse_lora(components=[component])
+    components = list(pipe.get_list_adapters())
+    if not components:
+        raise MissingError(f"The LoRA {located.name} has no weights for this pipeline.", "Pass one of its family.")
+    pipe.fuse_lora(components=components)
     pipe.unload_lora_weights()
 
 

@@ -100,7 +100,7 @@ def weight_parts(found: Sources, family: Family, options: ModelOptions) -> dict[
         MissingError: one is absent.
     """
     replaced = [name for name, part in ((family.network, found.network), ("vae", found.vae)) if part]
-    left_out = [*replaced, *(["text_encoder_3"] if options.t5 == "off" else [])]
+    left_out = [*replaced, *(["text_encoder_3", "tokenizer_3"] if options.t5 == "off" else [])]
     parts = {"pipeline": [found.pipeline.path]} if found.configs else pipeline_parts(found.pipeline, left_out)
     if found.network:
         parts[family.network] = model_files(found.network, subfolder_of(found.network, family.network))

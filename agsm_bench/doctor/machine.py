@@ -9,6 +9,7 @@ from pathlib import Path
 
 from agsm_bench.contracts import Backbone
 from agsm_bench.doctor.check import Check, gigabytes
+from agsm_bench.model_options import check_device_name
 
 DRIVER = Path("/proc/driver/nvidia/version")
 """There where Linux drives an NVIDIA GPU, whatever torch can do with it."""
@@ -31,9 +32,14 @@ def find_device(asked: str | None, shapes: bool) -> tuple[Device, list[Check]]:
     Args:
         asked: `--device`.
         shapes: whether the run is of the shapes domain, which works on the CPU.
+
+    Raises:
+        UserError: torch knows no device of that name.
     """
     import torch
 
+    if asked:
+        check_device_name(asked)
     cpu, checks = _cpu()
     if torch.cuda.is_available():
         checks += [_gpu(index) for index in range(torch.cuda.device_count())]

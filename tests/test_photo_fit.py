@@ -1,0 +1,143 @@
+"""Models whose parts do not belong together, or are damaged: said before the weights load, and never passed over."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Cli
+from peft import LoraConfig, get_peft_model_state_dict
+from photo_tiny import MAKERS, SIZE, save_tiny
+
+from agsm_bench import plugins
+from agsm_bench.diffusion.denoiser import Denoiser
+from agsm_bench.errors import MissingError
+from agsm_bench.model_options import ModelOptions, configured
+
+SMALL = ("--limit", 1, "--images-per-prompt", 1, "--steps", 1, "--size", SIZE)
+Eval = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {name: save_tiny(name, tmp_path_factory.mktemp(name)) for name in MAKERS}
+
+
+@pytest.fixture
+def evaluate(cli: Cli, tmp_path: Path) -> Eval:
+    """The exit code and the last line on stderr."""
+
+    def run(backbone: str, *arguments: object) -> tuple[int, str]:
+        command = ("eval", "geneval", "--backbone", backbone, *SMALL, *arguments, "--out", tmp_path / "run")
+        code, _, error = cli(*command)
+        return code, error.splitlines()[-1]
+
+    return run
+
+
+def load(backbone: str, folder: Path, **options: Any) -> Denoiser:
+    made = configured(plugins.load("backbones", backbone), ModelOptions(model=str(folder), device="cpu", **options))
+    return made.load()
+
+
+def copied(folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("damage", ["tokenizer.json", None])
+def test_a_tokenizer_without_its_vocabulary(
+    evaluate: Eval, folders: dict[str, Path], tmp_path: Path, damage: str | None
+) -> None:
+    folder = copied(folders["sd15"], tmp_path)
+    if damage:
+        (folder / "tokenizer" / damage).unlink()
+    else:
+        shutil.rmtree(folder / "tokenizer")
+    code, error = evaluate("sd15", "--model", folder)
+    assert code == 3
+    assert "The vocabulary of 'tokenizer' of" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_tokenizer_of_other_words(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = copied(folders["sd15"], tmp_path)
+    path = folder / "tokenizer" / "tokenizer.json"
+    content = json.loads(path.read_text())
+    words = list(content["model"]["vocab"])
+    content["model"]["vocab"] = {word: index for index, word in enumerate(words[: len(words) // 2])}
+    content["model"]["merges"] = []
+    path.write_text(json.dumps(content))
+    with pytest.raises(MissingError, match=r"'tokenizer' of .* is damaged: it knows \d+ words, and its text encoder"):
+        load("sd15", folder)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "model", "words"),
+    [("sd15", "sdxl", "a StableDiffusionPipeline is needed"), ("sdxl", "sd15", "is a StableDiffusionPipeline")],
+)
+def test_a_model_of_another_family(
+    evaluate: Eval, folders: dict[str, Path], backbone: str, model: str, words: str
+) -> None:
+    code, error = evaluate(backbone, "--model", folders[model])
+    assert (code, words in error) == (3, True), error
+
+
+def test_a_network_of_another_family(evaluate: Eval, folders: dict[str, Path]) -> None:
+    code, error = evaluate("sd15", "--model", folders["sd15"], "--unet", folders["sdxl"])
+    assert (code, "does not fit" in error, "cross_attention_dim" in error) == (3, True, True), error
+
+
+def test_a_vae_of_other_latents(evaluate: Eval, folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = copied(folders["sd3"] / "vae", tmp_path)
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"latent_channels": 16}))
+    code, error = evaluate("sd15", "--model", folders["sd15"], "--vae", folder)
+    assert (code, "in_channels is 16, and 4 there" in error) == (3, True), error
+
+
+def test_an_index_without_a_class(evaluate: Eval, folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = copied(folders["sd15"], tmp_path)
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"vae": []}))
+    code, error = evaluate("sd15", "--model", folder)
+    assert (code, "'vae' has no class" in error) == (3, True), error
+
+
+def lora(folder: Path, model: Path, component: str) -> Path:
+    """A LoRA of one component, of a size that shows."""
+    denoiser = load("sd15", model)
+    network = getattr(denoiser.pipe, component)
+    targets = ["to_q", "to_v"] if component == "unet" else ["q_proj", "v_proj"]
+    network.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=targets, init_lora_weights=False))
+    layers = {f"{component}_lora_layers": get_peft_model_state_dict(network)}
+    denoiser.pipe.save_lora_weights(folder, **layers)
+    return folder / "pytorch_lora_weights.safetensors"
+
+
+@pytest.mark.parametrize("component", ["unet", "text_encoder"])
+def test_a_lora_of_either_component_counts(folders: dict[str, Path], tmp_path: Path, component: str) -> None:
+    file = lora(tmp_path, folders["sd15"], component)
+    plain, tuned = load("sd15", folders["sd15"]), load("sd15", folders["sd15"], lora=str(file))
+    latents, timestep = torch.ones(1, *plain.encoder.shape(SIZE)), torch.tensor([500])
+    with torch.no_grad():
+        texts = [each.encode_text(["a cat"]) for each in (plain, tuned)]
+        found = [each.predict(latents, timestep, text) for each, text in zip((plain, tuned), texts, strict=True)]
+    assert torch.equal(texts[0].context, texts[1].context) == (component == "unet")
+    assert not torch.equal(found[0], found[1])
+
+
+def test_a_lora_for_something_else(folders: dict[str, Path], tmp_path: Path) -> None:
+    file = lora(tmp_path, folders["sd15"], "unet")
+    with pytest.raises(MissingError, match="has no weights for this pipeline|does not load"):
+        load("sd3", folders["sd3"], lora=str(file))
+
+
+@pytest.mark.parametrize(("device", "code"), [("foo", 2), ("cuda:99", 3)])
+def test_a_device_that_is_not_there(evaluate: Eval, folders: dict[str, Path], device: str, code: int) -> None:
+    found, error = evaluate("sd15", "--model", folders["sd15"], "--device", device)
+    assert (found, device in error) == (code, True), error
