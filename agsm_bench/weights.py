@@ -104,6 +104,13 @@ def pipeline_parts(located: Located, leave_out: Sequence[str] = ()) -> dict[str,
     return {name: model_files(located, name) for name in kept}
 
 
+def setting_files(located: Located, leave_out: Sequence[str] = ()) -> list[Path]:
+    """The index, and the configurations and vocabularies of every component of a pipeline folder that is loaded."""
+    names = [name for name in _components(located) if name not in leave_out and not name.startswith(NOT_LOADED)]
+    patterns = ("*.json", "*.txt", "*.model")
+    return [located.path / INDEX, *(f for name in names for p in patterns for f in (located.path / name).glob(p))]
+
+
 def check_vocabulary(located: Located, name: str) -> None:
     """Raises MissingError for a tokenizer without: it would load all the same, and know no word."""
     folder = located.path / name

@@ -18,6 +18,7 @@ from agsm_bench import plugins
 from agsm_bench.diffusion.denoiser import Denoiser
 from agsm_bench.errors import MissingError
 from agsm_bench.model_options import ModelOptions, configured
+from agsm_bench.variant import weights_hash
 
 SMALL = ("--limit", 1, "--images-per-prompt", 1, "--steps", 1, "--size", SIZE)
 Eval = Callable[..., tuple[int, str]]
@@ -108,6 +109,19 @@ def test_an_index_without_a_class(evaluate: Eval, folders: dict[str, Path], tmp_
     assert (code, "'vae' has no class" in error) == (3, True), error
 
 
+def test_the_scheduler_is_part_of_the_weights_hash(folders: dict[str, Path], tmp_path: Path) -> None:
+    """And so of a run's identity: other images than those that are there are not added to them."""
+    folder = copied(folders["sd15"], tmp_path)
+    one, other = (
+        configured(plugins.load("backbones", "sd15"), ModelOptions(model=str(each), device="cpu"))
+        for each in (folders["sd15"], folder)
+    )
+    assert weights_hash(one) == weights_hash(other)
+    path = folder / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"beta_end": 0.5}))
+    assert weights_hash(one) != weights_hash(other)
+
+
 def lora(folder: Path, model: Path, component: str) -> Path:
     """A LoRA of one component, of a size that shows."""
     denoiser = load("sd15", model)
@@ -133,7 +147,7 @@ def test_a_lora_of_either_component_counts(folders: dict[str, Path], tmp_path: P
 
 def test_a_lora_for_something_else(folders: dict[str, Path], tmp_path: Path) -> None:
     file = lora(tmp_path, folders["sd15"], "unet")
-    with pytest.raises(MissingError, match="has no weights for this pipeline|does not load"):
+    with pytest.raises(MissingError, match=r"has no weights for this pipeline|does not load"):
         load("sd3", folders["sd3"], lora=str(file))
 
 

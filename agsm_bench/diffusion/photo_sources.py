@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 
 from agsm_bench.errors import MissingError
 from agsm_bench.model_options import ModelOptions
-from agsm_bench.weights import HubModel, Located, Part, locate, model_files, pipeline_parts, survey, survey_pipeline
+from agsm_bench.weights import (
+    HubModel,
+    Located,
+    Part,
+    locate,
+    model_files,
+    pipeline_parts,
+    setting_files,
+    survey,
+    survey_pipeline,
+)
 
 if TYPE_CHECKING:
     from agsm_bench.diffusion.photo import Family
@@ -94,7 +104,7 @@ def _survey_pipeline(located: Located, family: Family, options: ModelOptions, as
 
 
 def weight_parts(found: Sources, family: Family, options: ModelOptions) -> dict[str, list[Path]]:
-    """Every weight file that is loaded, by component.
+    """Every weight file that is loaded, by component, and under `settings` what says how they are used.
 
     Raises:
         MissingError: one is absent.
@@ -102,6 +112,7 @@ def weight_parts(found: Sources, family: Family, options: ModelOptions) -> dict[
     replaced = [name for name, part in ((family.network, found.network), ("vae", found.vae)) if part]
     left_out = [*replaced, *(["text_encoder_3", "tokenizer_3"] if options.t5 == "off" else [])]
     parts = {"pipeline": [found.pipeline.path]} if found.configs else pipeline_parts(found.pipeline, left_out)
+    parts["settings"] = setting_files(found.configs or found.pipeline, left_out)
     if found.network:
         parts[family.network] = model_files(found.network, subfolder_of(found.network, family.network))
     if found.vae:
