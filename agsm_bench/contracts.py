@@ -149,7 +149,7 @@ class Backbone:
     """(seed, held out) -> the pairs that tokens are trained on, or the held-out ones for validation; of photographs
     with `size=`, their side in pixels."""
     weight_parts: Callable[[], Mapping[str, Sequence[Path]]] | None = None
-    """The files that `load` reads, by component; None: all safetensors below `weights`. Raises as that does."""
+    """The files that a result depends on, by component; None: all safetensors below `weights`. Raises as that does."""
     settings: Callable[[], Mapping[str, Any]] | None = None
     """What images depend on besides the weights, e.g. {"dtype": "float16"}, and what the weights are called."""
     load_encoder: Callable[[], ImageEncoder] | None = None

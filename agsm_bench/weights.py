@@ -105,10 +105,12 @@ def pipeline_parts(located: Located, leave_out: Sequence[str] = ()) -> dict[str,
 
 
 def setting_files(located: Located, leave_out: Sequence[str] = ()) -> list[Path]:
-    """The index, and the configurations and vocabularies of every component of a pipeline folder that is loaded."""
-    names = [name for name in _components(located) if name not in leave_out and not name.startswith(NOT_LOADED)]
+    """Of a pipeline folder's scheduler and tokenizers, those that are loaded: settings and vocabularies."""
+    names = [
+        name for name in _components(located) if name.startswith((TOKENIZER, "scheduler")) and name not in leave_out
+    ]
     patterns = ("*.json", "*.txt", "*.model")
-    return [located.path / INDEX, *(f for name in names for p in patterns for f in (located.path / name).glob(p))]
+    return [file for name in names for pattern in patterns for file in (located.path / name).glob(pattern)]
 
 
 def check_vocabulary(located: Located, name: str) -> None:

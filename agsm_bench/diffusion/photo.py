@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from agsm_bench.contracts import Backbone, Sampling, TrainingData, TrainingDefaults
 from agsm_bench.diffusion.photo_checks import check_fit
 from agsm_bench.diffusion.photo_loading import load, load_encoder
-from agsm_bench.diffusion.photo_sources import Sources, sources, survey_sources, weight_parts
+from agsm_bench.diffusion.photo_sources import Sources, identity_parts, sources, survey_sources, weight_parts
 from agsm_bench.errors import UserError
 from agsm_bench.model_options import VARIANTS, ModelOptions, device_label, dtype_name, saving_of
 from agsm_bench.tokens.header import TokensConfig
@@ -108,7 +108,7 @@ def _bound(family: Family, options: ModelOptions) -> dict[str, Any]:
 def _checked_parts(family: Family, options: ModelOptions) -> dict[str, list[Path]]:
     found = sources(family, options)
     check_fit(found, family)
-    return weight_parts(found, family, options)
+    return identity_parts(weight_parts(found, family, options), found, options)
 
 
 def settings(found: Sources, options: ModelOptions) -> dict[str, Any]:

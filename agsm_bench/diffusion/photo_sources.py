@@ -104,7 +104,7 @@ def _survey_pipeline(located: Located, family: Family, options: ModelOptions, as
 
 
 def weight_parts(found: Sources, family: Family, options: ModelOptions) -> dict[str, list[Path]]:
-    """Every weight file that is loaded, by component, and under `settings` what says how they are used.
+    """Every weight file that is loaded, by component.
 
     Raises:
         MissingError: one is absent.
@@ -112,7 +112,6 @@ def weight_parts(found: Sources, family: Family, options: ModelOptions) -> dict[
     replaced = [name for name, part in ((family.network, found.network), ("vae", found.vae)) if part]
     left_out = [*replaced, *(["text_encoder_3", "tokenizer_3"] if options.t5 == "off" else [])]
     parts = {"pipeline": [found.pipeline.path]} if found.configs else pipeline_parts(found.pipeline, left_out)
-    parts["settings"] = setting_files(found.configs or found.pipeline, left_out)
     if found.network:
         parts[family.network] = model_files(found.network, subfolder_of(found.network, family.network))
     if found.vae:
@@ -120,6 +119,13 @@ def weight_parts(found: Sources, family: Family, options: ModelOptions) -> dict[
     if found.lora:
         parts["lora"] = lora_files(found.lora)
     return parts
+
+
+def identity_parts(parts: dict[str, list[Path]], found: Sources, options: ModelOptions) -> dict[str, list[Path]]:
+    """`weight_parts` with what says how they are used: each one's configuration, the scheduler and the tokenizers."""
+    left_out = ["text_encoder_3", "tokenizer_3"] if options.t5 == "off" else []
+    configured = {name: [*files, *files[0].parent.glob("config.json")] for name, files in parts.items()}
+    return {**configured, "settings": setting_files(found.configs or found.pipeline, left_out)}
 
 
 def subfolder_of(located: Located, component: str) -> str:
