@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 
@@ -42,3 +43,9 @@ class MissingError(UserError):
 
     def __init__(self, message: str, fix: str) -> None:
         super().__init__(message, fix, ExitCode.MISSING)
+
+
+def together(errors: Sequence[MissingError]) -> MissingError:
+    """All that is missing in one error, each thing and each fix said once."""
+    messages, fixes = (dict.fromkeys(texts) for texts in zip(*((e.message, e.fix) for e in errors), strict=True))
+    return MissingError(" ".join(messages), " ".join(fixes))

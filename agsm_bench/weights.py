@@ -203,13 +203,22 @@ def tensors_in(file: Path) -> dict[str, Any]:
     return header
 
 
-def read_config(located: Located, component: str) -> dict[str, Any]:
+def read_config(located: Located, component: str, file: str = "config.json") -> dict[str, Any]:
     """The configuration of a pipeline's component.
 
     Raises:
         MissingError: absent or damaged.
     """
-    return _read(located.path / component / "config.json", located)
+    return _read(located.path / component / file, located)
+
+
+def read_number(located: Located, component: str, key: str) -> int:
+    """A whole number of a component's configuration; raises as `read_config`."""
+    number = read_config(located, component).get(key)
+    if not isinstance(number, int):
+        path = located.path / component / "config.json"
+        raise MissingError(f"{path} is damaged: {key} is {number}.", located.fix)
+    return number
 
 
 def is_fp16_only(files: Sequence[Path]) -> bool:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from agsm_bench.diffusion.denoiser import Denoiser
 
 NAME = "sd15"
+UNET = ("unet/*",)
+"""Of a repository that holds more, or its model card's pictures."""
 
 
 def denoiser(pipe: Any, options: ModelOptions) -> Denoiser:
@@ -23,7 +25,9 @@ def denoiser(pipe: Any, options: ModelOptions) -> Denoiser:
 
     from agsm_bench.diffusion.denoiser import UNetDenoiser
 
-    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+    # Stable Diffusion's values: another scheduler's settings lack them, and DDIM's defaults are of pixels
+    settings = {"clip_sample": False, "set_alpha_to_one": False}
+    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, **settings)
     return UNetDenoiser(pipe)
 
 
@@ -40,9 +44,9 @@ FAMILY = Family(
         ),
     ),
     variants={
-        "dpo": HubModel("mhdang/dpo-sd1.5-text2image-v1"),
-        "spo": HubModel("SPO-Diffusion-Models/SPO-SD-v1-5_4k-p_10ep"),
-        "inpo": HubModel("JaydenLu666/InPO-SD1.5"),
+        "dpo": HubModel("mhdang/dpo-sd1.5-text2image-v1", gigabytes=3.44, include=UNET),
+        "spo": HubModel("SPO-Diffusion-Models/SPO-SD-v1-5_4k-p_10ep", gigabytes=1.72, include=UNET),
+        "inpo": HubModel("JaydenLu666/InPO-SD1.5", include=UNET),
     },
     # without it no image is blacked out
     fixed={"safety_checker": None, "requires_safety_checker": False},

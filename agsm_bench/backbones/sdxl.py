@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from agsm_bench.diffusion.denoiser import Denoiser
 
 NAME = "sdxl"
+UNET = ("unet/*",)
+"""Of a repository that holds more, or its model card's pictures."""
 
 
 def denoiser(pipe: Any, options: ModelOptions) -> Denoiser:
@@ -23,7 +25,9 @@ def denoiser(pipe: Any, options: ModelOptions) -> Denoiser:
 
     from agsm_bench.diffusion.denoiser import SDXLDenoiser
 
-    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+    # Stable Diffusion's values: another scheduler's settings lack them, and DDIM's defaults are of pixels
+    settings = {"clip_sample": False, "set_alpha_to_one": False}
+    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, **settings)
     return SDXLDenoiser(pipe)
 
 
@@ -44,9 +48,9 @@ FAMILY = Family(
         "madebyollin/sdxl-vae-fp16-fix", gigabytes=0.33, include=("*.json", "diffusion_pytorch_model.safetensors")
     ),
     variants={
-        "dpo": HubModel("mhdang/dpo-sdxl-text2image-v1"),
-        "spo": HubModel("SPO-Diffusion-Models/SPO-SDXL_4k-p_10ep"),
-        "inpo": HubModel("JaydenLu666/InPO-SDXL"),
+        "dpo": HubModel("mhdang/dpo-sdxl-text2image-v1", gigabytes=10.3, include=UNET),
+        "spo": HubModel("SPO-Diffusion-Models/SPO-SDXL_4k-p_10ep", gigabytes=5.14, include=UNET),
+        "inpo": HubModel("JaydenLu666/InPO-SDXL", include=UNET),
     },
 )
 BACKBONE = FAMILY.backbone(

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from agsm_bench.contracts import Backbone, Sampling, TrainingData, TrainingDefaults
-from agsm_bench.diffusion.photo_checks import check_fit
+from agsm_bench.diffusion.photo_checks import check_8_bits, check_fit
 from agsm_bench.diffusion.photo_loading import load, load_encoder
 from agsm_bench.diffusion.photo_sources import Sources, identity_parts, sources, survey_sources, weight_parts
-from agsm_bench.errors import UserError
-from agsm_bench.model_options import VARIANTS, ModelOptions, device_label, dtype_name, saving_of
+from agsm_bench.errors import MissingError, UserError, together
+from agsm_bench.model_options import VARIANTS, ModelOptions, device_label, device_name, dtype_name, saving_of
 from agsm_bench.tokens.header import TokensConfig
-from agsm_bench.weights import HubModel, read_config
+from agsm_bench.weights import HubModel, read_number
 
 if TYPE_CHECKING:
     from agsm_bench.diffusion.denoiser import Denoiser
@@ -80,16 +80,21 @@ def configure(family: Family, base: Backbone, options: ModelOptions) -> Backbone
         raise UserError(f"--t5 is for SD3; {base.name} has no T5.", "Leave it out.")
     if options.revision and not options.model:
         raise UserError("--revision says nothing without --model.", f"Add --model {family.default.repo}.")
+    if options.revision and Path(str(options.model)).exists():
+        raise UserError(f"--revision is for the hub, and --model {options.model} is on disk.", "Leave --revision out.")
+    if options.offload != "none" and device_name(options) == "cpu":
+        raise UserError(f"--offload {options.offload} is for GPUs, and this runs on the CPU.", "Leave it out.")
     tokens = _fitting(base.tokens, family, sources(family, options)) if options.model else base.tokens
     return replace(base, tokens=tokens, **_bound(family, options))
 
 
 def _fitting(tokens: TokensConfig, family: Family, found: Sources) -> TokensConfig:
     """The tokens at the width of the user's network, in no more blocks than it has."""
-    config = read_config(found.configs or found.pipeline, family.network)
+    located = found.configs or found.pipeline
     if family.network == "unet":
-        return replace(tokens, dim=config["cross_attention_dim"])
-    return replace(tokens, dim=config["caption_projection_dim"], layers=min(tokens.layers, config["num_layers"]))
+        return replace(tokens, dim=read_number(located, "unet", "cross_attention_dim"))
+    dim, layers = (read_number(located, "transformer", key) for key in ("caption_projection_dim", "num_layers"))
+    return replace(tokens, dim=dim, layers=min(tokens.layers, layers))
 
 
 def _bound(family: Family, options: ModelOptions) -> dict[str, Any]:
@@ -106,9 +111,16 @@ def _bound(family: Family, options: ModelOptions) -> dict[str, Any]:
 
 
 def _checked_parts(family: Family, options: ModelOptions) -> dict[str, list[Path]]:
-    found = sources(family, options)
+    if options.t5 == "8bit":
+        check_8_bits(device_name(options))
+    try:
+        found = sources(family, options)
+        parts = weight_parts(found, family, options)
+    except MissingError as error:  # the first that is missing, and the user is to hear of all
+        problems = [part.problem for part in survey_sources(family, options) if part.problem]
+        raise together(problems or [error]) from error
     check_fit(found, family)
-    return identity_parts(weight_parts(found, family, options), found, options)
+    return identity_parts(parts, found, options)
 
 
 def settings(found: Sources, options: ModelOptions) -> dict[str, Any]:

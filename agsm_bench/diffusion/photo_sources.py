@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agsm_bench.errors import MissingError
+from agsm_bench.errors import MissingError, together
 from agsm_bench.model_options import ModelOptions
 from agsm_bench.weights import (
     HubModel,
@@ -47,10 +47,18 @@ def sources(family: Family, options: ModelOptions) -> Sources:
     """Finds every part that the options name.
 
     Raises:
-        MissingError: one is not on this machine, with the command that gets it.
+        MissingError: some are not on this machine, with the commands that get them.
     """
-    found = Sources(**{name: _locate(name, source, options) for name, source in _asked(family, options).items()})
-    return replace(found, configs=_configs(family.default)) if found.pipeline.path.is_file() else found
+    found, missing = {}, []
+    for name, source in _asked(family, options).items():
+        try:
+            found[name] = _locate(name, source, options)
+        except MissingError as error:
+            missing.append(error)
+    if missing:
+        raise together(missing)
+    parts = Sources(**found)
+    return replace(parts, configs=_configs(family.default)) if parts.pipeline.path.is_file() else parts
 
 
 def _asked(family: Family, options: ModelOptions) -> dict[str, HubModel | str]:

@@ -1,0 +1,183 @@
+"""Options and models of photographs' backbones that cannot give right images: refused, or mended without a word."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import accelerate
+import pytest
+import torch
+from conftest import Cli
+from photo_tiny import MAKERS, SIZE, save_tiny
+from tokens_tiny import inputs_for, tiny_mmdit, tokens_for
+
+from agsm_bench import plugins
+from agsm_bench.contracts import Backbone
+from agsm_bench.diffusion.image_encoder import ImageEncoder
+from agsm_bench.diffusion.photo_checks import check_8_bits
+from agsm_bench.errors import MissingError, UserError
+from agsm_bench.model_options import ModelOptions, configured
+
+SMALL = ("--limit", 1, "--images-per-prompt", 1, "--steps", 1, "--size", SIZE, "--device", "cpu")
+Eval = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {name: save_tiny(name, tmp_path_factory.mktemp(name)) for name in MAKERS}
+
+
+@pytest.fixture
+def evaluate(cli: Cli, tmp_path: Path) -> Eval:
+    """The exit code, and stderr in one line."""
+
+    def run(backbone: str, *arguments: object) -> tuple[int, str]:
+        command = ("eval", "geneval", "--backbone", backbone, *SMALL, *arguments, "--out", tmp_path / "run")
+        code, _, error = cli(*command)
+        assert not (tmp_path / "run").exists()
+        return code, " ".join(error.split())
+
+    return run
+
+
+def backbone(name: str, **options: Any) -> Backbone:
+    return configured(plugins.load("backbones", name), ModelOptions(device="cpu", **options))
+
+
+def edited(folder: Path, tmp_path: Path, file: str, edit: Callable[[dict[str, Any]], object]) -> Path:
+    """A copy of a pipeline with one of its JSON files changed."""
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    settings = json.loads((copy / file).read_text())
+    edit(settings)
+    (copy / file).write_text(json.dumps(settings))
+    return copy
+
+
+@pytest.mark.parametrize("name", ["sd15", "sdxl"])
+def test_ddim_of_a_pipeline_with_another_scheduler(folders: dict[str, Path], tmp_path: Path, name: str) -> None:
+    euler = {"_class_name": "EulerDiscreteScheduler", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
+
+    def edit(settings: dict[str, Any]) -> None:
+        settings.clear()
+        settings.update(euler)
+
+    copy = edited(folders[name], tmp_path, "scheduler/scheduler_config.json", edit)
+    index = json.loads((copy / "model_index.json").read_text())
+    index["scheduler"] = ["diffusers", "EulerDiscreteScheduler"]
+    (copy / "model_index.json").write_text(json.dumps(index))
+    config = backbone(name, model=str(copy)).load().pipe.scheduler.config
+    assert (config.clip_sample, config.set_alpha_to_one) == (False, False)
+    assert (config.beta_start, config.steps_offset) == (0.00085, 1)
+
+
+@pytest.mark.parametrize("name", ["sd15", "sdxl"])
+def test_a_unet_that_does_not_predict_the_noise(
+    evaluate: Eval, folders: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    file = "scheduler/scheduler_config.json"
+    copy = edited(folders[name], tmp_path, file, lambda each: each.update(prediction_type="v_prediction"))
+    code, error = evaluate(name, "--model", copy)
+    assert (code, "predicts 'v_prediction'" in error, "epsilon is needed" in error) == (3, True, True), error
+
+
+@pytest.mark.parametrize("file", ["unet/config.json", "transformer/config.json"])
+def test_a_configuration_without_the_texts_width(
+    evaluate: Eval, folders: dict[str, Path], tmp_path: Path, file: str
+) -> None:
+    name, key = ("sd15", "cross_attention_dim") if file.startswith("unet") else ("sd3", "num_layers")
+    copy = edited(folders[name], tmp_path, file, lambda each: each.pop(key))
+    code, error = evaluate(name, "--model", copy)
+    assert (code, f"is damaged: {key} is None" in error) == (3, True), error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--offload", "model"], "--offload model is for GPUs"),
+        (["--offload", "sequential"], "--offload sequential is for GPUs"),
+        (["--revision", "main"], "Leave --revision out"),
+        (["--t5", "8bit"], "--t5 8bit needs a CUDA GPU"),
+    ],
+)
+def test_options_that_are_not_for_this_machine_or_model(
+    evaluate: Eval, folders: dict[str, Path], arguments: list[str], words: str
+) -> None:
+    code, error = evaluate("sd3", "--model", folders["sd3"], *arguments)
+    assert (code, words in error) == (2, True), error
+
+
+def test_8_bits_without_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(MissingError, match="pip install bitsandbytes"):
+        check_8_bits("cuda:1")
+    with pytest.raises(UserError, match="runs on mps"):
+        check_8_bits("mps")
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_vae_that_overflows_in_half_precision(folders: dict[str, Path], tmp_path: Path, marked: bool) -> None:
+    """As SDXL's own: activations beyond 65,504, and a configuration that says so."""
+    copy = edited(folders["sdxl"], tmp_path, "vae/config.json", lambda each: each.update(force_upcast=marked))
+    made = backbone("sdxl", model=str(copy), dtype="float16")
+    assert made.load_encoder is not None
+    encoder = made.load_encoder()
+    encoder.vae.encoder.conv_in.weight.data.fill_(30_000)
+    pixels = torch.linspace(-1, 1, 3 * SIZE * SIZE).reshape(1, 3, SIZE, SIZE)
+    means = encoder.means(pixels)
+    assert means.isfinite().all() == marked
+    assert means.dtype == encoder.vae.dtype == torch.float16
+    if marked:
+        expected = ImageEncoder(encoder.vae.float(), "cpu").means(pixels)
+        assert torch.equal(means, expected.half())
+
+
+def test_tokens_before_the_embedder_under_sequential_offloading() -> None:
+    """The weights are on no device until accelerate's hooks bring them."""
+    tokens, timestep = tokens_for("mmdit", text_dim=64), torch.tensor([5, 5])
+    found = []
+    for offloaded in (False, True):
+        model = tiny_mmdit()
+        if offloaded:
+            accelerate.cpu_offload(model, execution_device=torch.device("cpu"), offload_buffers=True)
+            assert model.context_embedder.weight.device.type == "meta"
+        with tokens.attached(model), torch.no_grad():
+            found.append(model(**inputs_for("mmdit"), timestep=timestep).sample)
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize(
+    ("name", "unet", "words"),
+    [
+        ("sd15", "dpo", '(3.44 GB): hf download mhdang/dpo-sd1.5-text2image-v1 --include "unet/*"'),
+        ("sd15", "inpo", 'it: hf download JaydenLu666/InPO-SD1.5 --include "unet/*"'),
+        ("sdxl", "spo", '(5.14 GB): hf download SPO-Diffusion-Models/SPO-SDXL_4k-p_10ep --include "unet/*"'),
+    ],
+)
+def test_all_that_is_missing_is_named_at_once(
+    evaluate: Eval, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, unet: str, words: str
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    code, error = evaluate(name, "--unet", unet, "--lora", "somebody/lora")
+    assert code == 3
+    default = plugins.load("backbones", name)
+    assert words in error
+    assert "hf download somebody/lora" in error
+    assert error.count("is not in the hub cache") == (3 if default.name == "sd15" else 4)
+
+
+def test_all_parts_that_a_pipeline_lacks_are_named_at_once(
+    evaluate: Eval, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(folders["sdxl"], tmp_path / "copy"))
+    for part in ("vae", "text_encoder", "tokenizer_2"):
+        shutil.rmtree(copy / part)
+    code, error = evaluate("sdxl", "--model", copy)
+    assert code == 3
+    assert all(f"'{part}' of" in error for part in ("vae", "text_encoder", "tokenizer_2")), error
+    assert error.count("Mend ") == 1
