@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from agsm_bench.diffusion.denoiser import Denoiser
 
 NAME = "sd15"
+UNET = ("unet/*",)
+"""Files of a repository that are needed of a variant."""
 
 
 def denoiser(pipe: Any, options: ModelOptions) -> Denoiser:
@@ -23,7 +25,9 @@ def denoiser(pipe: Any, options: ModelOptions) -> Denoiser:
 
     from agsm_bench.diffusion.denoiser import UNetDenoiser
 
-    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+    # Stable Diffusion's own, which the settings of another scheduler may lack, and DDIM's defaults are not
+    own = {"clip_sample": False, "set_alpha_to_one": False}
+    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, **own)
     return UNetDenoiser(pipe)
 
 
@@ -40,8 +44,8 @@ FAMILY = Family(
         ),
     ),
     variants={
-        "dpo": HubModel("mhdang/dpo-sd1.5-text2image-v1"),
-        "spo": HubModel("SPO-Diffusion-Models/SPO-SD-v1-5_4k-p_10ep"),
+        "dpo": HubModel("mhdang/dpo-sd1.5-text2image-v1", include=UNET),
+        "spo": HubModel("SPO-Diffusion-Models/SPO-SD-v1-5_4k-p_10ep", include=UNET),
         "inpo": HubModel("JaydenLu666/InPO-SD1.5"),
     },
     # without it no image is blacked out

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from agsm_bench.diffusion.denoiser import Denoiser
 
 NAME = "sdxl"
+UNET = ("unet/*",)
+"""Files of a repository that are needed of a variant."""
 
 
 def denoiser(pipe: Any, options: ModelOptions) -> Denoiser:
@@ -23,7 +25,9 @@ def denoiser(pipe: Any, options: ModelOptions) -> Denoiser:
 
     from agsm_bench.diffusion.denoiser import SDXLDenoiser
 
-    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+    # Stable Diffusion's own, which the settings of another scheduler may lack, and DDIM's defaults are not
+    own = {"clip_sample": False, "set_alpha_to_one": False}
+    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, **own)
     return SDXLDenoiser(pipe)
 
 
@@ -44,9 +48,9 @@ FAMILY = Family(
         "madebyollin/sdxl-vae-fp16-fix", gigabytes=0.33, include=("*.json", "diffusion_pytorch_model.safetensors")
     ),
     variants={
-        "dpo": HubModel("mhdang/dpo-sdxl-text2image-v1"),
-        "spo": HubModel("SPO-Diffusion-Models/SPO-SDXL_4k-p_10ep"),
-        "inpo": HubModel("JaydenLu666/InPO-SDXL"),
+        "dpo": HubModel("mhdang/dpo-sdxl-text2image-v1", include=UNET),
+        "spo": HubModel("SPO-Diffusion-Models/SPO-SDXL_4k-p_10ep", include=UNET),
+        "inpo": HubModel("JaydenLu666/InPO-SDXL", include=UNET),
     },
 )
 BACKBONE = FAMILY.backbone(

@@ -22,9 +22,20 @@ class ImageEncoder:
 
     @torch.no_grad()
     def means(self, pixels: Tensor) -> Tensor:
-        """Pixels [rows, 3, h, w] in [-1, 1] to the posterior's means [rows, c, h / f, w / f] in the VAE's type."""
-        means: Tensor = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist.mean
-        return means
+        """Pixels [rows, 3, h, w] in [-1, 1] to the posterior's means [rows, c, h / f, w / f] in the VAE's type.
+
+        A VAE that says that it overflows in float16 (SDXL's) works in float32, as stock pipelines let it decode.
+        """
+        dtype = self.vae.dtype
+        upcast = dtype == torch.float16 and self.vae.config.force_upcast
+        if upcast:
+            self.vae.float()
+        try:
+            means: Tensor = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist.mean
+        finally:
+            if upcast:
+                self.vae.half()
+        return means.to(dtype)
 
     def mean(self, picture: np.ndarray) -> Tensor:
         """The mean [c, h / f, w / f] of one uint8 picture [h, w, 3]: alone its bits depend on nothing else."""

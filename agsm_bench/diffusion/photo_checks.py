@@ -29,11 +29,22 @@ def check_fit(found: Sources, family: Family) -> None:
                 "Use the --backbone that it belongs to, or another --model.",
             )
     own = read_config(found.configs or found.pipeline, family.network)
+    if family.network == "unet":
+        _check_prediction(found.configs or found.pipeline)
     if found.network:
         _same(found.network, _config(found.network, family.network), found.pipeline, own, UNET_KEYS)
     if found.vae:
         config = {"in_channels": _config(found.vae, "vae").get("latent_channels")}
         _same(found.vae, config, found.pipeline, own, ("in_channels",))
+
+
+def _check_prediction(pipeline: Located) -> None:
+    predicted = read_config(pipeline, "scheduler", "scheduler_config.json").get("prediction_type", "epsilon")
+    if predicted != "epsilon":
+        raise MissingError(
+            f"The UNet of {pipeline.name} predicts {predicted}; the objectives here are for UNets that predict epsilon.",
+            "Pass another --model.",
+        )
 
 
 def _config(located: Located, component: str) -> dict[str, Any]:

@@ -47,9 +47,17 @@ def sources(family: Family, options: ModelOptions) -> Sources:
     """Finds every part that the options name.
 
     Raises:
-        MissingError: one is not on this machine, with the command that gets it.
+        MissingError: some are not on this machine, with the commands that get them.
     """
-    found = Sources(**{name: _locate(name, source, options) for name, source in _asked(family, options).items()})
+    located, missing = {}, []
+    for name, source in _asked(family, options).items():
+        try:
+            located[name] = _locate(name, source, options)
+        except MissingError as error:
+            missing.append(error)
+    if missing:
+        raise MissingError(" ".join(e.message for e in missing), " ".join(e.fix for e in missing))
+    found = Sources(**located)
     return replace(found, configs=_configs(family.default)) if found.pipeline.path.is_file() else found
 
 

@@ -255,5 +255,7 @@ def _mmdit_hooks(attachment: Attachment, model: Any) -> Iterator[RemovableHandle
 def _embedded(embedder: nn.Linear, call: _Call, tokens: Tensor) -> Tensor:
     """Tokens [..., text_dim] through the embedder, in the text's type, where its weights lie before the forward."""
     dtype = call.get("encoder_hidden_states").dtype
-    embedded: Tensor = embedder(tokens.to(embedder.weight.device, dtype))
+    # offloaded, its weights lie nowhere before the forward
+    device = getattr(getattr(embedder, "_hf_hook", None), "execution_device", None) or embedder.weight.device
+    embedded: Tensor = embedder(tokens.to(device, dtype))
     return embedded.to(tokens)
