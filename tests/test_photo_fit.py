@@ -191,7 +191,7 @@ def test_another_scheduler_leaves_ddim_as_stable_diffusions(folders: dict[str, P
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        (("--offload", "sequential", "--device", "cpu"), 2, "--offload keeps on the CPU"),
+        (("--offload", "sequential", "--device", "cpu"), 2, "--offload needs a GPU"),
         (("--t5", "8bit"), 3, "pip install bitsandbytes"),
         (("--revision", "main"), 2, "--revision is for a repository"),
     ],
@@ -230,6 +230,6 @@ def test_a_vae_that_overflows_encodes_in_float32(folders: dict[str, Path]) -> No
 def test_tokens_of_the_texts_width_reach_an_offloaded_embedder() -> None:
     embedder = torch.nn.Linear(8, 4)
     expected = embedder(torch.ones(1, 8))
-    cpu_offload(embedder, execution_device=torch.device("cpu"))
+    cpu_offload(torch.nn.Sequential(embedder), execution_device=torch.device("cpu"))
     call = type("Call", (), {"get": staticmethod(lambda _: torch.zeros(1))})()
     torch.testing.assert_close(_embedded(embedder, call, torch.ones(1, 8)), expected)

@@ -102,9 +102,7 @@ def _fitting(tokens: TokensConfig, family: Family, found: Sources) -> TokensConf
 def _check_means(options: ModelOptions) -> None:
     """Raises UserError or MissingError where offloading or 8 bits have no GPU or no package to work with."""
     if options.offload != "none" and device_name(options) == "cpu":
-        raise UserError(
-            "--offload keeps on the CPU what a GPU is not at work on; this runs on the CPU.", "Leave it out."
-        )
+        raise UserError("--offload needs a GPU to take the load from; this runs on the CPU.", "Leave it out.")
     if options.t5 == "8bit" and find_spec("bitsandbytes") is None:
         raise MissingError("--t5 8bit needs bitsandbytes.", "pip install bitsandbytes, or use --t5 off.")
     if options.t5 == "8bit" and not device_name(options).startswith("cuda"):

@@ -42,7 +42,7 @@ def _check_prediction(pipeline: Located) -> None:
     predicted = read_config(pipeline, "scheduler", "scheduler_config.json").get("prediction_type", "epsilon")
     if predicted != "epsilon":
         raise MissingError(
-            f"The UNet of {pipeline.name} predicts {predicted}; the objectives here are for UNets that predict epsilon.",
+            f"The UNet of {pipeline.name} predicts {predicted}, and the objectives are those of epsilon.",
             "Pass another --model.",
         )
 
