@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agsm_bench.errors import MissingError
+from agsm_bench.errors import MissingError, UserError
 
 INDEX = "model_index.json"
 NOT_LOADED = ("feature_extractor", "image_processor", "safety_checker", "image_encoder")
@@ -74,8 +74,11 @@ def locate(source: str | HubModel, revision: str | None = None) -> Located:
 
     Raises:
         MissingError: it is neither, with the command that gets it.
+        UserError: a path has no revisions.
     """
     if isinstance(source, str) and Path(source).exists():
+        if revision:
+            raise UserError(f"--revision is for a repository on the hub; {source} is on this machine.", "Leave it out.")
         return Located(Path(source), source, None, f"Mend {source}, or pass another.")
     hub = HubModel(source) if isinstance(source, str) else source
     from huggingface_hub import snapshot_download
@@ -210,15 +213,6 @@ def read_config(located: Located, component: str, file: str = "config.json") -> 
         MissingError: absent or damaged.
     """
     return _read(located.path / component / file, located)
-
-
-def read_number(located: Located, component: str, key: str) -> int:
-    """A whole number of a component's configuration; raises as `read_config`."""
-    number = read_config(located, component).get(key)
-    if not isinstance(number, int):
-        path = located.path / component / "config.json"
-        raise MissingError(f"{path} is damaged: {key} is {number}.", located.fix)
-    return number
 
 
 def is_fp16_only(files: Sequence[Path]) -> bool:

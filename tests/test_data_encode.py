@@ -88,13 +88,13 @@ def test_kept_latents_are_the_fresh_ones_to_the_bit(root: Path, folders: dict[st
 
 
 @pytest.fixture
-def train(cli: Cli, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], tuple[int, str]]:
+def train(cli: Cli, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
     """The command on small pictures: its exit code, and what it says on stderr."""
     monkeypatch.setattr("agsm_bench.training.validation.TIMESTEPS", (500,))
 
-    def run(out: Path) -> tuple[int, str]:
+    def run(out: Path, *more: object) -> tuple[int, str]:
         options = ("--model", folders["sd15"], "--size", SIZE, "--steps", 3, "--batch", 3, "--out", out)
-        code, _, said = cli("train", "agsm", "--backbone", "sd15", *options)
+        code, _, said = cli("train", "agsm", "--backbone", "sd15", *options, *more)
         return code, said
 
     return run
@@ -105,7 +105,7 @@ def trained(out: Path) -> list[bytes]:
 
 
 def test_a_training_is_the_same_and_reads_no_picture(
-    root: Path, tmp_path: Path, folders: dict[str, Path], cli: Cli, train: Callable[[Path], tuple[int, str]]
+    root: Path, tmp_path: Path, folders: dict[str, Path], cli: Cli, train: Callable[..., tuple[int, str]]
 ) -> None:
     code, said = train(tmp_path / "fresh")
     assert (code, "Latents" in said) == (0, False)
@@ -117,6 +117,8 @@ def test_a_training_is_the_same_and_reads_no_picture(
         image.path.write_bytes(b"no picture")
     code, said = train(tmp_path / "kept")
     assert (code, "Latents of 6 pictures" in said) == (0, True)
+    code, said = train(tmp_path / "half", "--dtype", "bfloat16")  # of which none are kept, and the pictures are gone
+    assert (code, "`agsm-bench data encode` with this training's flags makes its own" in said) == (3, True)
     assert trained(tmp_path / "fresh") == trained(tmp_path / "some") == trained(tmp_path / "kept")
     notes = [json.loads((tmp_path / name / "config.json").read_text())["provenance"] for name in ("fresh", "kept")]
     assert "latents" not in notes[0]
@@ -213,7 +215,7 @@ def test_latents_of_other_weights_types_and_sizes_are_not_used(
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "empty"])
 def test_damage_is_noticed_and_mended(
-    root: Path, tmp_path: Path, folders: dict[str, Path], cli: Cli, train: Callable[[Path], tuple[int, str]], harm: str
+    root: Path, tmp_path: Path, folders: dict[str, Path], cli: Cli, train: Callable[..., tuple[int, str]], harm: str
 ) -> None:
     chosen = backbone(folders["sd15"])
     assert cli(*command(folders["sd15"]))[0] == 0

@@ -126,6 +126,9 @@ def test_a_local_copy_needs_no_server(cli: Cli, site: Site, tmp_path: Path, monk
     refused(cli("data", "get", "tiny"), 3, "on request", "--from FILE")
     refused(cli("data", "get", "tiny", "--from", tmp_path / "none.zip"), 3, "none.zip")
     assert state(TINY) == "absent"
+    (tmp_path / "cut.zip").write_bytes(ARCHIVE[: len(ARCHIVE) // 2])
+    assert cli("data", "get", "tiny", "--from", tmp_path / "cut.zip")[0] == 3
+    assert state(TINY) == "absent"
     copy = tmp_path / "copy.zip"
     copy.write_bytes(ARCHIVE)
     assert cli("data", "get", "tiny", "--from", copy)[0] == 0

@@ -83,9 +83,13 @@ def test_tokens_have_the_width_of_the_network(
     from agsm_bench.tokens import SoftTokens
 
     config = backbone(name, model=str(folders[name])).tokens
-    tokens = SoftTokens(config)
+    tokens = SoftTokens.initialise(config, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        tokens.base.mul_(1000)
+    _, _, plain = captured(denoisers[name], "red")
     with tokens.attached(denoisers[name].pipe):
-        captured(denoisers[name], "red")
+        assert not torch.allclose(captured(denoisers[name], "red")[2], plain)
+    torch.testing.assert_close(captured(denoisers[name], "red")[2], plain)
     paper = plugins.load("backbones", name).tokens
     assert (paper.dim, paper.layers) == {"sd15": (768, 1), "sdxl": (2048, 1), "sd3": (1536, 5)}[name]
 
@@ -176,8 +180,9 @@ def cli(tmp_path: Path) -> Iterator[Callable[..., tuple[int, str]]]:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("sd15", ["hf download stable-diffusion-v1-5/stable-diffusion-v1-5"]),
-        ("sd3", ["Accept the licence", "hf download stabilityai/stable-diffusion-3-medium-diffusers"]),
+        ("sd15", ["(4.3 GB)", "hf download stable-diffusion-v1-5/stable-diffusion-v1-5 --include"]),
+        ("sdxl", ["(13.5 GB)", "hf download stabilityai/stable-diffusion-xl-base-1.0 --include"]),
+        ("sd3", ["Accept the licence", "(15.5 GB)", "hf download stabilityai/stable-diffusion-3-medium-diffusers"]),
     ],
 )
 def test_missing_weights_are_named_with_the_command(

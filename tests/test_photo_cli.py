@@ -160,11 +160,17 @@ def test_fine_tuning_on_preferences(cli: Cli, folders: dict[str, Path], tmp_path
     code, _, error = cli(*command, "--learning-rate", 0.1, "--out", tmp_path / "dpo")
     assert code == 0, error
     tuned = ["--backbone-weights", tmp_path / "dpo"]
-    assert cli("train", "agsm", *model, *TRAINING, *tuned, "--out", tmp_path / "agsm")[0] == 0
-    assert cli("eval", "geneval", *model, *SAMPLING, "--out", tmp_path / "base")[0] == 3
-    tuned += ["--tokens", tmp_path / "agsm"]
-    assert cli("eval", "geneval", *model, *SAMPLING, *tuned, "--out", tmp_path / "both")[0] == 3
-    assert pictures(tmp_path / "base") != pictures(tmp_path / "both")
+    for weights, out in (([], "plain"), (tuned, "agsm")):
+        rate = ["--learning-rate", 1.0, "--min-learning-rate", 1.0]
+        code, said, _ = cli("train", "agsm", *model, *TRAINING, *rate, *weights, "--out", tmp_path / out)
+        assert code == 0
+        assert f"Next: agsm-bench eval geneval --backbone {name} --model {folders[name]}" in said
+    tokens = ["--tokens", tmp_path / "plain"]  # those of the plain backbone fit its variants
+    settings = {"base": [], "weights": tuned, "tokens": tokens, "both": [*tuned, *tokens]}
+    for out, more in settings.items():
+        assert cli("eval", "geneval", *model, *SAMPLING, *more, "--out", tmp_path / out)[0] == 3
+    made = [pictures(tmp_path / out) for out in settings]
+    assert all(one != other for i, one in enumerate(made) for other in made[:i])
 
 
 def test_what_is_wrong_is_said_before_the_weights_load(

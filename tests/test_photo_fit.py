@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate import cpu_offload
 from conftest import Cli
 from peft import LoraConfig, get_peft_model_state_dict
 from photo_tiny import MAKERS, SIZE, save_tiny
@@ -18,6 +20,7 @@ from agsm_bench import plugins
 from agsm_bench.diffusion.denoiser import Denoiser
 from agsm_bench.errors import MissingError
 from agsm_bench.model_options import ModelOptions, configured
+from agsm_bench.tokens.attach import _embedded
 from agsm_bench.variant import weights_hash
 
 SMALL = ("--limit", 1, "--images-per-prompt", 1, "--steps", 1, "--size", SIZE)
@@ -155,3 +158,78 @@ def test_a_lora_for_something_else(folders: dict[str, Path], tmp_path: Path) -> 
 def test_a_device_that_is_not_there(evaluate: Eval, folders: dict[str, Path], device: str, code: int) -> None:
     found, error = evaluate("sd15", "--model", folders["sd15"], "--device", device)
     assert (found, device in error) == (code, True), error
+
+
+def edited(folder: Path, tmp_path: Path, file: str, **changes: Any) -> Path:
+    """A copy with other entries in one of its JSON files; None takes one out."""
+    copy = copied(folder, tmp_path)
+    content = json.loads((copy / file).read_text()) | changes
+    (copy / file).write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+    return copy
+
+
+def test_a_network_that_predicts_something_else(evaluate: Eval, folders: dict[str, Path], tmp_path: Path) -> None:
+    file = "scheduler/scheduler_config.json"
+    folder = edited(folders["sd15"], tmp_path, file, prediction_type="v_prediction")
+    code, error = evaluate("sd15", "--model", folder)
+    assert (code, "predicts v_prediction" in error) == (3, True), error
+
+
+def test_a_configuration_without_a_width(evaluate: Eval, folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = edited(folders["sd15"], tmp_path, "unet/config.json", cross_attention_dim=None)
+    code, error = evaluate("sd15", "--model", folder)
+    assert (code, "has no cross_attention_dim" in error) == (3, True), error
+
+
+def test_another_scheduler_leaves_ddim_as_stable_diffusions(folders: dict[str, Path], tmp_path: Path) -> None:
+    file = "scheduler/scheduler_config.json"
+    folder = edited(folders["sd15"], tmp_path, file, clip_sample=None, set_alpha_to_one=None)
+    config = load("sd15", folder).pipe.scheduler.config
+    assert (config.clip_sample, config.set_alpha_to_one) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (("--offload", "sequential", "--device", "cpu"), 2, "--offload needs a GPU"),
+        (("--t5", "8bit"), 3, "pip install bitsandbytes"),
+        (("--revision", "main"), 2, "--revision is for a repository"),
+    ],
+)
+def test_options_that_cannot_work(
+    evaluate: Eval, folders: dict[str, Path], options: tuple[str, ...], code: int, words: str
+) -> None:
+    if "8bit" in options and find_spec("bitsandbytes"):
+        pytest.skip("bitsandbytes is here")
+    found, error = evaluate("sd3", "--model", folders["sd3"], *options)
+    assert (found, words in error) == (code, True), error
+
+
+def test_all_that_is_missing_is_named_at_once(evaluate: Eval, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    code, error = evaluate("sdxl", "--unet", "dpo")
+    assert code == 3
+    for command in (
+        "hf download stabilityai/stable-diffusion-xl-base-1.0",
+        'hf download mhdang/dpo-sdxl-text2image-v1 --include "unet/*"',
+        "(0.33 GB): hf download madebyollin/sdxl-vae-fp16-fix",
+    ):
+        assert command in error
+
+
+def test_a_vae_that_overflows_encodes_in_float32(folders: dict[str, Path]) -> None:
+    half, full = (load("sdxl", folders["sdxl"], dtype=dtype) for dtype in ("float16", "float32"))
+    pixels = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    full.pipe.vae.half().float()  # the same rounded weights
+    expected = full.encoder.means(pixels).half()
+    found = half.encoder.means(pixels)
+    assert torch.equal(found, expected)
+    assert half.pipe.vae.dtype == torch.float16
+
+
+def test_tokens_of_the_texts_width_reach_an_offloaded_embedder() -> None:
+    embedder = torch.nn.Linear(8, 4)
+    expected = embedder(torch.ones(1, 8))
+    cpu_offload(torch.nn.Sequential(embedder), execution_device=torch.device("cpu"))
+    call = type("Call", (), {"get": staticmethod(lambda _: torch.zeros(1))})()
+    torch.testing.assert_close(_embedded(embedder, call, torch.ones(1, 8)), expected)

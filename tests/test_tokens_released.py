@@ -218,6 +218,8 @@ def _embedding_without_weight() -> nn.Embedding:
         torch.zeros(2, 4, 5, 1, 768),
         torch.zeros(99, 768),
         torch.zeros(100, 767),
+        Hostile(nn.Embedding, 100, 768),  # random numbers, none of which are in the file
+        Hostile(nn.Embedding, 10**9, 10**9),
     ],
     ids=lambda value: f"{type(value).__name__}{tuple(getattr(value, 'shape', ()))}",
 )

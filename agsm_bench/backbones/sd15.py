@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NAME = "sd15"
 UNET = ("unet/*",)
-"""Of a repository that holds more, or its model card's pictures."""
+"""Files of a repository that are needed of a variant."""
 
 
 def denoiser(pipe: Any, options: ModelOptions) -> Denoiser:
@@ -25,9 +25,9 @@ def denoiser(pipe: Any, options: ModelOptions) -> Denoiser:
 
     from agsm_bench.diffusion.denoiser import UNetDenoiser
 
-    # Stable Diffusion's values: another scheduler's settings lack them, and DDIM's defaults are of pixels
-    settings = {"clip_sample": False, "set_alpha_to_one": False}
-    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, **settings)
+    # Stable Diffusion's own, which the settings of another scheduler may lack, and DDIM's defaults are not
+    own = {"clip_sample": False, "set_alpha_to_one": False}
+    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, **own)
     return UNetDenoiser(pipe)
 
 

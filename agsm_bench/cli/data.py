@@ -38,7 +38,7 @@ def _group() -> None:
 def list_data(
     format: Annotated[Literal["rich", "json"], typer.Option(help="How to print it.")] = "rich",
 ) -> None:
-    """List the datasets with size, licence, and whether they are there."""
+    """List the datasets: size, licence, whether they are there, source, checksum and folder."""
     states = {name: places.state(one) for name, one in DATASETS.items()}
     if format == "json":
         typer.echo(json.dumps([_as_json(one, states[name]) for name, one in DATASETS.items()], indent=1))
@@ -55,7 +55,10 @@ def list_data(
     if not console.is_terminal:
         console.width = 130
     console.print(table)
-    console.print(f"\nFolder: {places.root()}", soft_wrap=True)
+    for name, one in DATASETS.items():
+        checksum = one.checksum or "no published checksum"
+        source = one.url or f"on request: {places.how_to_get(one)}"
+        console.print(f"\n{name}: {source}\n  {checksum}\n  goes to {places.folder_of(one)}", soft_wrap=True)
 
 
 def _as_json(one: Dataset, state: places.State) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from agsm_bench.cli.options import pick, with_flags
 from agsm_bench.cli.progress import phases, say
 from agsm_bench.contracts import PreferenceTrainer, Trainer, check_options
 from agsm_bench.errors import MissingError
-from agsm_bench.model_options import ModelOptions, configured
+from agsm_bench.model_options import ModelOptions, changes, configured
 from agsm_bench.protocol import training_defaults
 from agsm_bench.training.config import fill, options_of, resolve
 
@@ -78,7 +79,7 @@ def _train(
     """Train."""
     folder = _run(trainer_name, trainer, backbone, out, flags, backbone_weights=backbone_weights)
     variant = f" --backbone-weights {backbone_weights}" if backbone_weights else ""
-    say(f"Next: agsm-bench eval geneval --backbone {backbone}{variant} --tokens {folder}")
+    say(f"Next: agsm-bench eval geneval --backbone {backbone}{_model_flags(flags)}{variant} --tokens {folder}")
 
 
 def _tune(
@@ -91,7 +92,7 @@ def _tune(
 ) -> None:
     """Fine-tune."""
     folder = _run(trainer_name, trainer, backbone, out, flags, preferences=preferences)
-    say(f"Next: agsm-bench eval geneval --backbone {backbone} --backbone-weights {folder}")
+    say(f"Next: agsm-bench eval geneval --backbone {backbone}{_model_flags(flags)} --backbone-weights {folder}")
 
 
 def _run(
@@ -103,7 +104,7 @@ def _run(
     **inputs: Any,
 ) -> Path:
     """Checks the flags, runs the training, and returns its folder."""
-    from agsm_bench.data.latents import find_latents
+    from agsm_bench.data.latents import find_latents, others_than
     from agsm_bench.training.run import run_training
 
     options, own, model = (pick(each, flags) for each in (options_of(trainer), trainer.options, ModelOptions))
@@ -118,6 +119,9 @@ def _run(
     if isinstance(trainer, Trainer) and (latents := find_latents(chosen, resolved.size)):
         typer.echo(f"Latents of {len(latents.files):,} pictures: {latents.spec.folder}", err=True)
         inputs["latents"] = latents
+    elif isinstance(trainer, Trainer) and (others := others_than(chosen, resolved.size)):
+        note = "are of another VAE, type or size; `agsm-bench data encode` with this training's flags makes its own."
+        typer.echo(f"The latents that are kept ({', '.join(others)}) {note}", err=True)
     with phases(f"{trainer_name} on {backbone}") as show:
         path = run_training(
             trainer_name, trainer, chosen, resolved, own, folder,
@@ -126,3 +130,10 @@ def _run(
         )  # fmt: skip
     say(f"Saved: {path}")
     return folder
+
+
+def _model_flags(flags: dict[str, Any]) -> str:
+    """The flags of the model that are not the default: the evaluation is to be of the same."""
+    named = changes(pick(ModelOptions, flags)).items()
+    words = [word for name, value in named for word in (f"--{name}", *([] if value is True else [str(value)]))]
+    return "".join(f" {shlex.quote(word)}" for word in words)

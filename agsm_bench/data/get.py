@@ -63,7 +63,11 @@ def get(data: Dataset, show: ShowProgress, *, source: Path | None = None, again:
             return Got("found")
         file = source or _downloaded(data, show)
         checksum = _check(data, file, own=source is None)
-        _put(data, _unpacked(data, file, show))
+        try:
+            _put(data, _unpacked(data, file, show))
+        except UserError:  # an archive that is refused is not a beginning
+            shutil.rmtree(part_of(data) / "unpacked", ignore_errors=True)
+            raise
         record(data, str(source or data.url), checksum, show)
         shutil.rmtree(part_of(data))
         return Got("got", _how_checked(data, checksum))

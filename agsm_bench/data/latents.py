@@ -106,6 +106,14 @@ def find_latents(backbone: Backbone, size: int | None = None) -> Latents | None:
     return Latents(spec) if is_claimed(spec) else None
 
 
+def others_than(backbone: Backbone, size: int | None = None) -> list[str]:
+    """Folders of latents that are kept, none of which a training of the backbone at `size` pixels can use."""
+    pairs = backbone.training_data(0, False)
+    if not isinstance(pairs, CocoPairs):
+        return []
+    return sorted(path.parent.name for path in spec_of(backbone, size or pairs.size).folder.parent.glob(f"*/{RECORD}"))
+
+
 def claim(spec: LatentsSpec) -> None:
     """Makes the folder with its record, where it is not there."""
     spec.folder.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -24,10 +22,20 @@ class ImageEncoder:
 
     @torch.no_grad()
     def means(self, pixels: Tensor) -> Tensor:
-        """Pixels [rows, 3, h, w] in [-1, 1] to the posterior's means [rows, c, h / f, w / f] in the VAE's type."""
-        with _wide_enough(self.vae) as dtype:
-            means: Tensor = self.vae.encode(pixels.to(self.device, dtype)).latent_dist.mean
-        return means.to(self.vae.dtype)
+        """Pixels [rows, 3, h, w] in [-1, 1] to the posterior's means [rows, c, h / f, w / f] in the VAE's type.
+
+        A VAE that says that it overflows in float16 (SDXL's) works in float32, as stock pipelines let it decode.
+        """
+        dtype = self.vae.dtype
+        upcast = dtype == torch.float16 and self.vae.config.force_upcast
+        if upcast:
+            self.vae.float()
+        try:
+            means: Tensor = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist.mean
+        finally:
+            if upcast:
+                self.vae.half()
+        return means.to(dtype)
 
     def mean(self, picture: np.ndarray) -> Tensor:
         """The mean [c, h / f, w / f] of one uint8 picture [h, w, 3]: alone its bits depend on nothing else."""
@@ -46,20 +54,6 @@ class ImageEncoder:
     def shape(self, size: int) -> tuple[int, int, int]:
         """Channels, height and width of the latents of a square picture."""
         return self.vae.config.latent_channels, size // self.factor, size // self.factor
-
-
-@contextmanager
-def _wide_enough(vae: Any) -> Iterator[torch.dtype]:
-    """float32 for a float16 VAE that is marked as overflowing, e.g. SDXL's own, as SDXL's pipeline does to decode."""
-    dtype: torch.dtype = vae.dtype
-    if dtype != torch.float16 or not vae.config.force_upcast:
-        yield dtype
-        return
-    vae.to(torch.float32)
-    try:
-        yield torch.float32
-    finally:
-        vae.to(dtype)
 
 
 def pixels_of(pictures: np.ndarray) -> Tensor:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from agsm_bench.contracts import Backbone, Sampling, TrainingData, TrainingDefaults
-from agsm_bench.diffusion.photo_checks import check_8_bits, check_fit
+from agsm_bench.diffusion.photo_checks import check_fit
 from agsm_bench.diffusion.photo_loading import load, load_encoder
 from agsm_bench.diffusion.photo_sources import Sources, identity_parts, sources, survey_sources, weight_parts
 from agsm_bench.errors import MissingError, UserError, together
 from agsm_bench.model_options import VARIANTS, ModelOptions, device_label, device_name, dtype_name, saving_of
 from agsm_bench.tokens.header import TokensConfig
-from agsm_bench.weights import HubModel, read_number
+from agsm_bench.weights import HubModel, read_config
 
 if TYPE_CHECKING:
     from agsm_bench.diffusion.denoiser import Denoiser
@@ -80,10 +81,7 @@ def configure(family: Family, base: Backbone, options: ModelOptions) -> Backbone
         raise UserError(f"--t5 is for SD3; {base.name} has no T5.", "Leave it out.")
     if options.revision and not options.model:
         raise UserError("--revision says nothing without --model.", f"Add --model {family.default.repo}.")
-    if options.revision and Path(str(options.model)).exists():
-        raise UserError(f"--revision is for the hub, and --model {options.model} is on disk.", "Leave --revision out.")
-    if options.offload != "none" and device_name(options) == "cpu":
-        raise UserError(f"--offload {options.offload} is for GPUs, and this runs on the CPU.", "Leave it out.")
+    _check_means(options)
     tokens = _fitting(base.tokens, family, sources(family, options)) if options.model else base.tokens
     return replace(base, tokens=tokens, **_bound(family, options))
 
@@ -91,10 +89,24 @@ def configure(family: Family, base: Backbone, options: ModelOptions) -> Backbone
 def _fitting(tokens: TokensConfig, family: Family, found: Sources) -> TokensConfig:
     """The tokens at the width of the user's network, in no more blocks than it has."""
     located = found.configs or found.pipeline
-    if family.network == "unet":
-        return replace(tokens, dim=read_number(located, "unet", "cross_attention_dim"))
-    dim, layers = (read_number(located, "transformer", key) for key in ("caption_projection_dim", "num_layers"))
-    return replace(tokens, dim=dim, layers=min(tokens.layers, layers))
+    config = read_config(located, family.network)
+    try:
+        if family.network == "unet":
+            return replace(tokens, dim=config["cross_attention_dim"])
+        return replace(tokens, dim=config["caption_projection_dim"], layers=min(tokens.layers, config["num_layers"]))
+    except KeyError as error:
+        part = f"The {family.network}'s configuration of {located.name}"
+        raise MissingError(f"{part} has no {error.args[0]}: it is damaged, or another model's.", located.fix) from error
+
+
+def _check_means(options: ModelOptions) -> None:
+    """Raises UserError or MissingError where offloading or 8 bits have no GPU or no package to work with."""
+    if options.offload != "none" and device_name(options) == "cpu":
+        raise UserError("--offload needs a GPU to take the load from; this runs on the CPU.", "Leave it out.")
+    if options.t5 == "8bit" and find_spec("bitsandbytes") is None:
+        raise MissingError("--t5 8bit needs bitsandbytes.", "pip install bitsandbytes, or use --t5 off.")
+    if options.t5 == "8bit" and not device_name(options).startswith("cuda"):
+        raise UserError("--t5 8bit needs a CUDA GPU.", "Use --t5 on or off.")
 
 
 def _bound(family: Family, options: ModelOptions) -> dict[str, Any]:
@@ -111,8 +123,6 @@ def _bound(family: Family, options: ModelOptions) -> dict[str, Any]:
 
 
 def _checked_parts(family: Family, options: ModelOptions) -> dict[str, list[Path]]:
-    if options.t5 == "8bit":
-        check_8_bits(device_name(options))
     try:
         found = sources(family, options)
         parts = weight_parts(found, family, options)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from agsm_bench.diffusion.photo_sources import Sources, subfolder_of
-from agsm_bench.errors import MissingError, UserError
+from agsm_bench.errors import MissingError
 from agsm_bench.weights import INDEX, Located, read_config, read_index
 
 if TYPE_CHECKING:
     from agsm_bench.diffusion.photo import Family
 
-SCHEDULER = "scheduler_config.json"
 UNET_KEYS = ("in_channels", "cross_attention_dim", "addition_embed_type")
 """Entries of a UNet's configuration that the rest of its pipeline goes by: latents, text, and SDXL's sizes."""
 
@@ -30,9 +28,9 @@ def check_fit(found: Sources, family: Family) -> None:
                 f"{found.pipeline.name} is a {kind}, and a {family.pipeline} is needed ({INDEX}).",
                 "Use the --backbone that it belongs to, or another --model.",
             )
+    own = read_config(found.configs or found.pipeline, family.network)
     if family.network == "unet":
         _check_prediction(found.configs or found.pipeline)
-    own = read_config(found.configs or found.pipeline, family.network)
     if found.network:
         _same(found.network, _config(found.network, family.network), found.pipeline, own, UNET_KEYS)
     if found.vae:
@@ -40,22 +38,13 @@ def check_fit(found: Sources, family: Family) -> None:
         _same(found.vae, config, found.pipeline, own, ("in_channels",))
 
 
-def _check_prediction(located: Located) -> None:
-    """The objectives and the metrics are those of a UNet that predicts the noise, as the paper's do."""
-    kind = read_config(located, "scheduler", SCHEDULER).get("prediction_type", "epsilon")
-    if kind != "epsilon":
+def _check_prediction(pipeline: Located) -> None:
+    predicted = read_config(pipeline, "scheduler", "scheduler_config.json").get("prediction_type", "epsilon")
+    if predicted != "epsilon":
         raise MissingError(
-            f"{located.name} predicts '{kind}' (scheduler/{SCHEDULER}), and epsilon is needed.",
-            "Pass a --model that predicts epsilon.",
+            f"The UNet of {pipeline.name} predicts {predicted}, and the objectives are those of epsilon.",
+            "Pass another --model.",
         )
-
-
-def check_8_bits(device: str) -> None:
-    """Raises UserError for `--t5 8bit` off a CUDA GPU, MissingError where its package is not installed."""
-    if not device.startswith("cuda"):
-        raise UserError(f"--t5 8bit needs a CUDA GPU, and this runs on {device}.", "Use --t5 on, or off.")
-    if find_spec("bitsandbytes") is None:
-        raise MissingError("--t5 8bit needs bitsandbytes.", "pip install bitsandbytes, or use --t5 on.")
 
 
 def _config(located: Located, component: str) -> dict[str, Any]:

@@ -49,16 +49,16 @@ def sources(family: Family, options: ModelOptions) -> Sources:
     Raises:
         MissingError: some are not on this machine, with the commands that get them.
     """
-    found, missing = {}, []
+    located, missing = {}, []
     for name, source in _asked(family, options).items():
         try:
-            found[name] = _locate(name, source, options)
+            located[name] = _locate(name, source, options)
         except MissingError as error:
             missing.append(error)
     if missing:
         raise together(missing)
-    parts = Sources(**found)
-    return replace(parts, configs=_configs(family.default)) if parts.pipeline.path.is_file() else parts
+    found = Sources(**located)
+    return replace(found, configs=_configs(family.default)) if found.pipeline.path.is_file() else found
 
 
 def _asked(family: Family, options: ModelOptions) -> dict[str, HubModel | str]:

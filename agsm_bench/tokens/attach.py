@@ -254,8 +254,8 @@ def _mmdit_hooks(attachment: Attachment, model: Any) -> Iterator[RemovableHandle
 
 def _embedded(embedder: nn.Linear, call: _Call, tokens: Tensor) -> Tensor:
     """Tokens [..., text_dim] through the embedder, in the text's type, where its weights lie before the forward."""
-    there = embedder.weight.device
-    # under sequential offloading they lie nowhere, and accelerate's hook moves the input to where it puts them
-    device = tokens.device if there.type == "meta" else there
-    embedded: Tensor = embedder(tokens.to(device, call.get("encoder_hidden_states").dtype))
+    dtype = call.get("encoder_hidden_states").dtype
+    # offloaded, its weights lie nowhere before the forward
+    device = getattr(getattr(embedder, "_hf_hook", None), "execution_device", None) or embedder.weight.device
+    embedded: Tensor = embedder(tokens.to(device, dtype))
     return embedded.to(tokens)

@@ -7,7 +7,7 @@ Each saves two objects with `torch.save`, the tokens as an nn.Parameter and the 
 
 The time embedding is [100, dim] (UNet) or [100, layers * dim] (MMDiT); without its file there is none, as in the
 SDXL tokens that SoftREPA released. The files are pickles: they are read with `weights_only=True`, which runs no code
-from them, and nn.Embedding is all that is allowed besides tensors.
+from them, and the state of an nn.Embedding is all that is allowed besides tensors.
 """
 
 from __future__ import annotations
@@ -127,12 +127,21 @@ def _kind(folder: Path) -> int:
     return kinds[0]
 
 
+class _StoredEmbedding:
+    """What a file's nn.Embedding becomes. It only takes a state: the class itself could be called, with any size."""
+
+    weight: Tensor
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.weight = state["_parameters"]["weight"]
+
+
 def _read(file: Path) -> Tensor:
     """The values of a file, float32; no code from it is run."""
     try:
-        with safe_globals([nn.Embedding]):
+        with safe_globals([(_StoredEmbedding, "torch.nn.modules.sparse.Embedding")]):
             value = torch.load(file, map_location="cpu", weights_only=True)
-        if isinstance(value, nn.Embedding):
+        if isinstance(value, _StoredEmbedding):
             value = value.weight
     except FileNotFoundError as error:
         raise MissingError(f"there is no {file.name} in {file.parent}.", _FIX) from error
