@@ -87,8 +87,6 @@ class Sampling:
     """Side of the image in pixels."""
     steps: int
     guidance_scale: float
-    batch_size: int
-    """Images at once, a choice of ours: it changes the speed and the memory, not the images."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +152,8 @@ class Backbone:
     """What images depend on besides the weights, e.g. {"dtype": "float16"}, and what the weights are called."""
     load_encoder: Callable[[], ImageEncoder] | None = None
     """The VAE alone, as `load` has it; None where pictures are drawn, and their latents not kept."""
+    batch_size: int = 64
+    """Images at once, a choice of ours: it changes the speed and the memory, not the images."""
     device: Callable[[], str] = lambda: "cpu"
     """Where it runs, for a run's record."""
     survey: Callable[[], Sequence[Part]] | None = None

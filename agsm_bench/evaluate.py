@@ -233,7 +233,7 @@ def _run_model(run: Run, plan: Plan, samples: Sequence[Sample], progress: Progre
 
     denoiser, tokens = load_denoiser(backbone, plan.variant), _load_tokens(request, backbone)
     if missing:
-        batch_size = request.options.batch_size or backbone.sampling.batch_size
+        batch_size = request.options.batch_size or backbone.batch_size
         _generate(run, denoiser, tokens, batch_size, missing, len(samples), progress)
     for measure in measures:
         measure.write(run, denoiser, tokens, backbone.training_data(0, True), progress)

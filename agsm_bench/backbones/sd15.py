@@ -54,8 +54,9 @@ FAMILY = Family(
 BACKBONE = FAMILY.backbone(
     name=NAME,
     tokens=TokensConfig(backbone=NAME, placement="unet", dim=768),
-    sampling=Sampling(size=512, steps=30, guidance_scale=7.0, batch_size=8),
+    sampling=Sampling(size=512, steps=30, guidance_scale=7.0),
     training=TrainingDefaults(steps=100_000, gamma_negative=1.0, denoising_weight=10.0, size=512),
     token_init="empty",
     training_data=CocoPairs,
+    batch_size=8,
 )

@@ -44,8 +44,9 @@ FAMILY = Family(
 BACKBONE = FAMILY.backbone(
     name=NAME,
     tokens=TokensConfig(backbone=NAME, placement="mmdit", dim=1536, layers=5),
-    sampling=Sampling(size=1024, steps=28, guidance_scale=4.0, batch_size=4),
+    sampling=Sampling(size=1024, steps=28, guidance_scale=4.0),
     training=TrainingDefaults(steps=100_000, gamma_negative=0.1, denoising_weight=0.0, size=512),
     token_init="normal",
     training_data=CocoPairs,
+    batch_size=4,
 )

@@ -56,11 +56,12 @@ FAMILY = Family(
 BACKBONE = FAMILY.backbone(
     name=NAME,
     tokens=TokensConfig(backbone=NAME, placement="unet", dim=2048),
-    sampling=Sampling(size=1024, steps=30, guidance_scale=7.0, batch_size=4),
+    sampling=Sampling(size=1024, steps=30, guidance_scale=7.0),
     # the paper's gamma-; the released code's default is 0.1
     training=TrainingDefaults(
         steps=1_000, gamma_negative=1.0, denoising_weight=10.0, validate_every=100, beta=5000.0, size=512
     ),
     token_init="normal",
     training_data=CocoPairs,
+    batch_size=4,
 )

@@ -29,7 +29,7 @@ BACKBONE = Backbone(
     name=NAME,
     domain="shapes",
     tokens=TokensConfig(backbone=NAME, placement="unet", dim=128),
-    sampling=Sampling(size=24, steps=16, guidance_scale=2.0, batch_size=64),
+    sampling=Sampling(size=24, steps=16, guidance_scale=2.0),
     training=TrainingDefaults(
         steps=600,
         gamma_negative=1.0,

@@ -49,6 +49,7 @@ class Family:
         training: TrainingDefaults,
         token_init: Literal["empty", "normal"],
         training_data: Callable[..., TrainingData],
+        batch_size: int,
     ) -> Backbone:
         """The plugin, with every option at its default; `configured` gives it others."""
         return Backbone(
@@ -59,6 +60,7 @@ class Family:
             training=training,
             token_init=token_init,
             training_data=training_data,
+            batch_size=batch_size,
             configure=partial(configure, self),
             **_bound(self, ModelOptions()),
         )

@@ -64,7 +64,6 @@ def keep(folder: Path, into: Path) -> Path | None:
         names = [SUMMARY, MANIFEST]
     elif any((folder / name).is_file() for name in (TOKENS_FILE, VARIANT_FILE)):
         names = [name for name in (CONFIG_FILE, TOKENS_FILE, VARIANT_FILE) if (folder / name).is_file()]
-        names += [path.relative_to(folder).as_posix() for path in sorted(folder.glob(f"steps/*/{TOKENS_FILE}"))]
     else:
         return None
     target = into / folder.name
