@@ -10,7 +10,8 @@
 | saved images | as decoded, clamped | `official-minmax`: each stretched to its own range |
 
 Flags given by hand win. The same in both: the released normalisation of the reward (Algorithm 1 as printed is
-`--reduction sum --temperature 1`), training at 512 pixels. Never followed: a seed set once a run, which makes images
+`--reduction sum --temperature 1`; it is no part of the switch, as it would change what every default run trains, those
+of the shapes domain included), training at 512 pixels. Never followed: a seed set once a run, which makes images
 depend on the batch size, and the faults of the released training (EMA of another start, of frozen weights, losses of
 chunks that are added up).
 """

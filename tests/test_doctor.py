@@ -163,6 +163,25 @@ def test_a_gpu_that_is_not_there(doctor: Doctor, sd15: Path) -> None:
     assert checks["machine GPU"] == checks["machine GPU"] | {"state": "missing", "needed": True}
 
 
+def test_a_compiler_is_asked_for_with_compile_only(
+    doctor: Doctor, sd15: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ("--backbone", "sd15", "--model", sd15, "--device", "cpu", "--size", 16)
+    assert "machine compiler" not in doctor(*model)[1]
+    monkeypatch.setenv("CXX", sys.executable)  # any program
+    assert doctor(*model, "--compile")[1]["machine compiler"]["state"] == "ok"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    code, checks = doctor(*model, "--compile")
+    assert code == 3
+    assert checks["machine compiler"]["state"] == "missing"
+    assert "C++" in checks["machine compiler"]["says"]
+
+
+def test_the_memory_is_said_to_be_the_trainings(doctor: Doctor) -> None:
+    assert "for the training (sampling is not counted)" in doctor("--backbone", "sd3")[1]["memory training"]["says"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["--backbone", "sd99"], ["--backbone", "sd15", "--batch", 0], ["--device", "foo", "--backbone", "sd15"]],

@@ -39,8 +39,8 @@ def _doctor(
 ) -> None:
     """Check that packages, weights, data, GPU, memory and disk are there for a run.
 
-    Nothing is loaded or downloaded. It takes the flags of `agsm-bench train`; exit code 3 where something that the
-    run needs is missing, whatever else is.
+    Nothing is loaded or downloaded. The run is a training of soft tokens, whose flags it takes (not a preference
+    training, nor `eval`); exit code 3 where something that it needs is missing, whatever else is.
 
     \b
     agsm-bench doctor

@@ -9,7 +9,7 @@ from agsm_bench import plugins
 from agsm_bench.contracts import Backbone, check_options
 from agsm_bench.doctor import data, disk, models
 from agsm_bench.doctor.check import Check
-from agsm_bench.doctor.machine import find_device, slow_on_cpu
+from agsm_bench.doctor.machine import compiler, find_device, slow_on_cpu
 from agsm_bench.doctor.memory import fits
 from agsm_bench.doctor.packages import packages
 from agsm_bench.errors import MissingError
@@ -64,6 +64,8 @@ def _one(name: str, model: ModelOptions, training: TrainingOptions, out: Path) -
     needed = data.TRAINING if chosen.domain == "photo" else ()
     options = resolve(training, chosen)
     yield from slow_on_cpu(chosen, device)
+    if model.compile:
+        yield compiler(device)
     yield from models.detailed(parts)
     yield from data.datasets(needed)
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from agsm_bench.contracts import Backbone
 from agsm_bench.doctor.check import Check, gigabytes
+from agsm_bench.errors import MissingError
 from agsm_bench.model_options import check_device_name
 
 DRIVER = Path("/proc/driver/nvidia/version")
@@ -110,3 +111,14 @@ def slow_on_cpu(backbone: Backbone, device: Device) -> Iterator[Check]:
         says = f"{backbone.name} would run on the CPU: seconds for one pass of its network over one image."
         fix = "Use a machine with a GPU; here, --backbone shapes-mmdit."
         yield Check("machine", "speed", "warning", says, fix)
+
+
+def compiler(device: Device) -> Check:
+    """Whether torch.compile has what it needs on the device; nothing is compiled."""
+    from agsm_bench.diffusion.compiling import check_compiler
+
+    try:
+        check_compiler(device.name)
+    except MissingError as error:
+        return Check("machine", "compiler", "missing", error.message, error.fix)
+    return Check("machine", "compiler", "ok", "there for --compile; not tried")

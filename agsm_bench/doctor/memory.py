@@ -69,9 +69,10 @@ def fits(
     total = resident + found.activations
     pairs = f"{rows} of {options.batch**2} pairs" if rows < options.batch**2 else f"{rows} pairs"
     says = (
-        f"about {gigabytes(total)}, and {device.name} has {gigabytes(device.total)}: network "
-        f"{gigabytes(found.network)} ({str(dtype).removeprefix('torch.')}), activations of {pairs} "
-        f"{gigabytes(found.activations)}, other models and the process {gigabytes(resident - found.network)}"
+        f"about {gigabytes(total)} for the training (sampling is not counted), and {device.name} has "
+        f"{gigabytes(device.total)}: network {gigabytes(found.network)} "
+        f"({str(dtype).removeprefix('torch.')}), activations of {pairs} {gigabytes(found.activations)}, "
+        f"other models and the process {gigabytes(resident - found.network)}"
     )
     if total <= CLOSE * device.total:
         return Check("memory", "training", "ok", says)

@@ -7,7 +7,8 @@ Each saves two objects with `torch.save`, the tokens as an nn.Parameter and the 
 
 The time embedding is [100, dim] (UNet) or [100, layers * dim] (MMDiT); without its file there is none, as in the
 SDXL tokens that SoftREPA released. The files are pickles: they are read with `weights_only=True`, which runs no code
-from them, and the state of an nn.Embedding is all that is allowed besides tensors.
+from them; nn.Embedding is all that is allowed besides tensors, as the values that it had and never as a call that
+makes new ones.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import re
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,7 @@ _BACKBONES = {
     ("mmdit", 4096): ("sd3", 1536),  # before the context_embedder
 }
 """Name and `dim` by placement and width of the tokens."""
+_EMBEDDING = f"{nn.Embedding.__module__}.{nn.Embedding.__qualname__}"
 _FIX = "Pass a folder with the authors' files as they are, or files written by `SoftTokens.to_released`."
 
 
@@ -127,10 +129,10 @@ def _kind(folder: Path) -> int:
     return kinds[0]
 
 
-class _StoredEmbedding:
-    """What a file's nn.Embedding becomes. It only takes a state: the class itself could be called, with any size."""
+class _Embedding:
+    """What stands for nn.Embedding in a file: its weight as stored. Called with a size, as it could be, it fails."""
 
-    weight: Tensor
+    weight: object = None
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.weight = state["_parameters"]["weight"]
@@ -138,16 +140,23 @@ class _StoredEmbedding:
 
 def _read(file: Path) -> Tensor:
     """The values of a file, float32; no code from it is run."""
+    stored: list[int] = []
+
+    def keep(storage: Any, _: str) -> Any:
+        stored.append(storage.data_ptr())
+        return storage
+
     try:
-        with safe_globals([(_StoredEmbedding, "torch.nn.modules.sparse.Embedding")]):
-            value = torch.load(file, map_location="cpu", weights_only=True)
-        if isinstance(value, _StoredEmbedding):
+        with safe_globals([(_Embedding, _EMBEDDING)]):
+            value = torch.load(file, map_location=keep, weights_only=True)
+        if isinstance(value, _Embedding):
             value = value.weight
     except FileNotFoundError as error:
         raise MissingError(f"there is no {file.name} in {file.parent}.", _FIX) from error
     except Exception as error:  # a pickle that is damaged or hostile raises anything at all
         raise _refused(file, error) from error
-    if not _is_plain(value):
+    # the allowed torch.Tensor(100, 768) is a call, too: of memory that nobody has written
+    if not _is_plain(value) or value.untyped_storage().data_ptr() not in stored:
         raise MissingError(f"{file} holds a {type(value).__name__}, not a tensor of numbers or an nn.Embedding.", _FIX)
     value = value.detach().float()
     if not bool(value.isfinite().all()):
@@ -155,7 +164,7 @@ def _read(file: Path) -> Tensor:
     return value
 
 
-def _is_plain(value: object) -> bool:
+def _is_plain(value: object) -> TypeGuard[Tensor]:
     """Whether this is an ordinary tensor of real numbers, all of which were in the file (contiguous)."""
     return (
         isinstance(value, Tensor)
