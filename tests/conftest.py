@@ -13,6 +13,7 @@ from agsm_bench.report.files import results_dir
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 Cli = Callable[..., tuple[int, str, str]]
+Eval = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -52,3 +53,25 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("AGSM_BENCH_RESULTS", str(results))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of the tiny pipelines by their backbone's name; to be copied before they are changed."""
+    from photo_tiny import MAKERS, save_tiny
+
+    return {name: save_tiny(name, tmp_path_factory.mktemp(name)) for name in MAKERS}
+
+
+@pytest.fixture
+def evaluate_tiny(cli: Cli, tmp_path: Path) -> Eval:
+    """One small image of a backbone of photographs: the exit code, and stderr in one line; nothing is left of it."""
+    from photo_tiny import SIZE
+
+    def run(backbone: str, *arguments: object) -> tuple[int, str]:
+        small = ("--limit", 1, "--images-per-prompt", 1, "--steps", 1, "--size", SIZE, "--device", "cpu")
+        code, _, error = cli("eval", "geneval", "--backbone", backbone, *small, *arguments, "--out", tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+        return code, " ".join(error.split())
+
+    return run

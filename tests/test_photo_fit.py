@@ -4,44 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from accelerate import cpu_offload
-from conftest import Cli
+from conftest import Eval
 from peft import LoraConfig, get_peft_model_state_dict
-from photo_tiny import MAKERS, SIZE, save_tiny
+from photo_tiny import SIZE
 
 from agsm_bench import plugins
 from agsm_bench.diffusion.denoiser import Denoiser
 from agsm_bench.errors import MissingError
 from agsm_bench.model_options import ModelOptions, configured
-from agsm_bench.tokens.attach import _embedded
 from agsm_bench.variant import weights_hash
-
-SMALL = ("--limit", 1, "--images-per-prompt", 1, "--steps", 1, "--size", SIZE)
-Eval = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {name: save_tiny(name, tmp_path_factory.mktemp(name)) for name in MAKERS}
-
-
-@pytest.fixture
-def evaluate(cli: Cli, tmp_path: Path) -> Eval:
-    """The exit code and the last line on stderr."""
-
-    def run(backbone: str, *arguments: object) -> tuple[int, str]:
-        command = ("eval", "geneval", "--backbone", backbone, *SMALL, *arguments, "--out", tmp_path / "run")
-        code, _, error = cli(*command)
-        return code, error.splitlines()[-1]
-
-    return run
 
 
 def load(backbone: str, folder: Path, **options: Any) -> Denoiser:
@@ -55,21 +32,21 @@ def copied(folder: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("damage", ["tokenizer.json", None])
 def test_a_tokenizer_without_its_vocabulary(
-    evaluate: Eval, folders: dict[str, Path], tmp_path: Path, damage: str | None
+    evaluate_tiny: Eval, tiny_models: dict[str, Path], tmp_path: Path, damage: str | None
 ) -> None:
-    folder = copied(folders["sd15"], tmp_path)
+    folder = copied(tiny_models["sd15"], tmp_path)
     if damage:
         (folder / "tokenizer" / damage).unlink()
     else:
         shutil.rmtree(folder / "tokenizer")
-    code, error = evaluate("sd15", "--model", folder)
+    code, error = evaluate_tiny("sd15", "--model", folder)
     assert code == 3
     assert "The vocabulary of 'tokenizer' of" in error
     assert not (tmp_path / "run").exists()
 
 
-def test_a_tokenizer_of_other_words(folders: dict[str, Path], tmp_path: Path) -> None:
-    folder = copied(folders["sd15"], tmp_path)
+def test_a_tokenizer_of_other_words(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    folder = copied(tiny_models["sd15"], tmp_path)
     path = folder / "tokenizer" / "tokenizer.json"
     content = json.loads(path.read_text())
     words = list(content["model"]["vocab"])
@@ -85,39 +62,39 @@ def test_a_tokenizer_of_other_words(folders: dict[str, Path], tmp_path: Path) ->
     [("sd15", "sdxl", "a StableDiffusionPipeline is needed"), ("sdxl", "sd15", "is a StableDiffusionPipeline")],
 )
 def test_a_model_of_another_family(
-    evaluate: Eval, folders: dict[str, Path], backbone: str, model: str, words: str
+    evaluate_tiny: Eval, tiny_models: dict[str, Path], backbone: str, model: str, words: str
 ) -> None:
-    code, error = evaluate(backbone, "--model", folders[model])
+    code, error = evaluate_tiny(backbone, "--model", tiny_models[model])
     assert (code, words in error) == (3, True), error
 
 
-def test_a_network_of_another_family(evaluate: Eval, folders: dict[str, Path]) -> None:
-    code, error = evaluate("sd15", "--model", folders["sd15"], "--unet", folders["sdxl"])
+def test_a_network_of_another_family(evaluate_tiny: Eval, tiny_models: dict[str, Path]) -> None:
+    code, error = evaluate_tiny("sd15", "--model", tiny_models["sd15"], "--unet", tiny_models["sdxl"])
     assert (code, "does not fit" in error, "cross_attention_dim" in error) == (3, True, True), error
 
 
-def test_a_vae_of_other_latents(evaluate: Eval, folders: dict[str, Path], tmp_path: Path) -> None:
-    folder = copied(folders["sd3"] / "vae", tmp_path)
+def test_a_vae_of_other_latents(evaluate_tiny: Eval, tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    folder = copied(tiny_models["sd3"] / "vae", tmp_path)
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"latent_channels": 16}))
-    code, error = evaluate("sd15", "--model", folders["sd15"], "--vae", folder)
+    code, error = evaluate_tiny("sd15", "--model", tiny_models["sd15"], "--vae", folder)
     assert (code, "in_channels is 16, and 4 there" in error) == (3, True), error
 
 
-def test_an_index_without_a_class(evaluate: Eval, folders: dict[str, Path], tmp_path: Path) -> None:
-    folder = copied(folders["sd15"], tmp_path)
+def test_an_index_without_a_class(evaluate_tiny: Eval, tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    folder = copied(tiny_models["sd15"], tmp_path)
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps(index | {"vae": []}))
-    code, error = evaluate("sd15", "--model", folder)
+    code, error = evaluate_tiny("sd15", "--model", folder)
     assert (code, "'vae' has no class" in error) == (3, True), error
 
 
-def test_the_scheduler_is_part_of_the_weights_hash(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_the_scheduler_is_part_of_the_weights_hash(tiny_models: dict[str, Path], tmp_path: Path) -> None:
     """And so of a run's identity: other images than those that are there are not added to them."""
-    folder = copied(folders["sd15"], tmp_path)
+    folder = copied(tiny_models["sd15"], tmp_path)
     one, other = (
         configured(plugins.load("backbones", "sd15"), ModelOptions(model=str(each), device="cpu"))
-        for each in (folders["sd15"], folder)
+        for each in (tiny_models["sd15"], folder)
     )
     assert weights_hash(one) == weights_hash(other)
     path = folder / "scheduler" / "scheduler_config.json"
@@ -137,9 +114,9 @@ def lora(folder: Path, model: Path, component: str) -> Path:
 
 
 @pytest.mark.parametrize("component", ["unet", "text_encoder"])
-def test_a_lora_of_either_component_counts(folders: dict[str, Path], tmp_path: Path, component: str) -> None:
-    file = lora(tmp_path, folders["sd15"], component)
-    plain, tuned = load("sd15", folders["sd15"]), load("sd15", folders["sd15"], lora=str(file))
+def test_a_lora_of_either_component_counts(tiny_models: dict[str, Path], tmp_path: Path, component: str) -> None:
+    file = lora(tmp_path, tiny_models["sd15"], component)
+    plain, tuned = load("sd15", tiny_models["sd15"]), load("sd15", tiny_models["sd15"], lora=str(file))
     latents, timestep = torch.ones(1, *plain.encoder.shape(SIZE)), torch.tensor([500])
     with torch.no_grad():
         texts = [each.encode_text(["a cat"]) for each in (plain, tuned)]
@@ -148,15 +125,15 @@ def test_a_lora_of_either_component_counts(folders: dict[str, Path], tmp_path: P
     assert not torch.equal(found[0], found[1])
 
 
-def test_a_lora_for_something_else(folders: dict[str, Path], tmp_path: Path) -> None:
-    file = lora(tmp_path, folders["sd15"], "unet")
+def test_a_lora_for_something_else(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    file = lora(tmp_path, tiny_models["sd15"], "unet")
     with pytest.raises(MissingError, match=r"has no weights for this pipeline|does not load"):
-        load("sd3", folders["sd3"], lora=str(file))
+        load("sd3", tiny_models["sd3"], lora=str(file))
 
 
 @pytest.mark.parametrize(("device", "code"), [("foo", 2), ("cuda:99", 3)])
-def test_a_device_that_is_not_there(evaluate: Eval, folders: dict[str, Path], device: str, code: int) -> None:
-    found, error = evaluate("sd15", "--model", folders["sd15"], "--device", device)
+def test_a_device_that_is_not_there(evaluate_tiny: Eval, tiny_models: dict[str, Path], device: str, code: int) -> None:
+    found, error = evaluate_tiny("sd15", "--model", tiny_models["sd15"], "--device", device)
     assert (found, device in error) == (code, True), error
 
 
@@ -168,24 +145,19 @@ def edited(folder: Path, tmp_path: Path, file: str, **changes: Any) -> Path:
     return copy
 
 
-def test_a_network_that_predicts_something_else(evaluate: Eval, folders: dict[str, Path], tmp_path: Path) -> None:
+def test_a_network_that_predicts_something_else(
+    evaluate_tiny: Eval, tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
     file = "scheduler/scheduler_config.json"
-    folder = edited(folders["sd15"], tmp_path, file, prediction_type="v_prediction")
-    code, error = evaluate("sd15", "--model", folder)
+    folder = edited(tiny_models["sd15"], tmp_path, file, prediction_type="v_prediction")
+    code, error = evaluate_tiny("sd15", "--model", folder)
     assert (code, "predicts v_prediction" in error) == (3, True), error
 
 
-def test_a_configuration_without_a_width(evaluate: Eval, folders: dict[str, Path], tmp_path: Path) -> None:
-    folder = edited(folders["sd15"], tmp_path, "unet/config.json", cross_attention_dim=None)
-    code, error = evaluate("sd15", "--model", folder)
+def test_a_configuration_without_a_width(evaluate_tiny: Eval, tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    folder = edited(tiny_models["sd15"], tmp_path, "unet/config.json", cross_attention_dim=None)
+    code, error = evaluate_tiny("sd15", "--model", folder)
     assert (code, "has no cross_attention_dim" in error) == (3, True), error
-
-
-def test_another_scheduler_leaves_ddim_as_stable_diffusions(folders: dict[str, Path], tmp_path: Path) -> None:
-    file = "scheduler/scheduler_config.json"
-    folder = edited(folders["sd15"], tmp_path, file, clip_sample=None, set_alpha_to_one=None)
-    config = load("sd15", folder).pipe.scheduler.config
-    assert (config.clip_sample, config.set_alpha_to_one) == (False, False)
 
 
 @pytest.mark.parametrize(
@@ -197,39 +169,9 @@ def test_another_scheduler_leaves_ddim_as_stable_diffusions(folders: dict[str, P
     ],
 )
 def test_options_that_cannot_work(
-    evaluate: Eval, folders: dict[str, Path], options: tuple[str, ...], code: int, words: str
+    evaluate_tiny: Eval, tiny_models: dict[str, Path], options: tuple[str, ...], code: int, words: str
 ) -> None:
     if "8bit" in options and find_spec("bitsandbytes"):
         pytest.skip("bitsandbytes is here")
-    found, error = evaluate("sd3", "--model", folders["sd3"], *options)
+    found, error = evaluate_tiny("sd3", "--model", tiny_models["sd3"], *options)
     assert (found, words in error) == (code, True), error
-
-
-def test_all_that_is_missing_is_named_at_once(evaluate: Eval, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    code, error = evaluate("sdxl", "--unet", "dpo")
-    assert code == 3
-    for command in (
-        "hf download stabilityai/stable-diffusion-xl-base-1.0",
-        'hf download mhdang/dpo-sdxl-text2image-v1 --include "unet/*"',
-        "(0.33 GB): hf download madebyollin/sdxl-vae-fp16-fix",
-    ):
-        assert command in error
-
-
-def test_a_vae_that_overflows_encodes_in_float32(folders: dict[str, Path]) -> None:
-    half, full = (load("sdxl", folders["sdxl"], dtype=dtype) for dtype in ("float16", "float32"))
-    pixels = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    full.pipe.vae.half().float()  # the same rounded weights
-    expected = full.encoder.means(pixels).half()
-    found = half.encoder.means(pixels)
-    assert torch.equal(found, expected)
-    assert half.pipe.vae.dtype == torch.float16
-
-
-def test_tokens_of_the_texts_width_reach_an_offloaded_embedder() -> None:
-    embedder = torch.nn.Linear(8, 4)
-    expected = embedder(torch.ones(1, 8))
-    cpu_offload(torch.nn.Sequential(embedder), execution_device=torch.device("cpu"))
-    call = type("Call", (), {"get": staticmethod(lambda _: torch.zeros(1))})()
-    torch.testing.assert_close(_embedded(embedder, call, torch.ones(1, 8)), expected)

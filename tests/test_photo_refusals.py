@@ -11,35 +11,14 @@ from typing import Any
 import accelerate
 import pytest
 import torch
-from conftest import Cli
-from photo_tiny import MAKERS, SIZE, save_tiny
+from conftest import Eval
+from photo_tiny import SIZE
 from tokens_tiny import inputs_for, tiny_mmdit, tokens_for
 
 from agsm_bench import plugins
 from agsm_bench.contracts import Backbone
 from agsm_bench.diffusion.image_encoder import ImageEncoder
 from agsm_bench.model_options import ModelOptions, configured
-
-SMALL = ("--limit", 1, "--images-per-prompt", 1, "--steps", 1, "--size", SIZE, "--device", "cpu")
-Eval = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {name: save_tiny(name, tmp_path_factory.mktemp(name)) for name in MAKERS}
-
-
-@pytest.fixture
-def evaluate(cli: Cli, tmp_path: Path) -> Eval:
-    """The exit code, and stderr in one line."""
-
-    def run(backbone: str, *arguments: object) -> tuple[int, str]:
-        command = ("eval", "geneval", "--backbone", backbone, *SMALL, *arguments, "--out", tmp_path / "run")
-        code, _, error = cli(*command)
-        assert not (tmp_path / "run").exists()
-        return code, " ".join(error.split())
-
-    return run
 
 
 def backbone(name: str, **options: Any) -> Backbone:
@@ -56,14 +35,14 @@ def edited(folder: Path, tmp_path: Path, file: str, edit: Callable[[dict[str, An
 
 
 @pytest.mark.parametrize("name", ["sd15", "sdxl"])
-def test_ddim_of_a_pipeline_with_another_scheduler(folders: dict[str, Path], tmp_path: Path, name: str) -> None:
+def test_ddim_of_a_pipeline_with_another_scheduler(tiny_models: dict[str, Path], tmp_path: Path, name: str) -> None:
     euler = {"_class_name": "EulerDiscreteScheduler", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
 
     def edit(settings: dict[str, Any]) -> None:
         settings.clear()
         settings.update(euler)
 
-    copy = edited(folders[name], tmp_path, "scheduler/scheduler_config.json", edit)
+    copy = edited(tiny_models[name], tmp_path, "scheduler/scheduler_config.json", edit)
     index = json.loads((copy / "model_index.json").read_text())
     index["scheduler"] = ["diffusers", "EulerDiscreteScheduler"]
     (copy / "model_index.json").write_text(json.dumps(index))
@@ -73,9 +52,9 @@ def test_ddim_of_a_pipeline_with_another_scheduler(folders: dict[str, Path], tmp
 
 
 @pytest.mark.parametrize("marked", [True, False])
-def test_a_vae_that_overflows_in_half_precision(folders: dict[str, Path], tmp_path: Path, marked: bool) -> None:
+def test_a_vae_that_overflows_in_half_precision(tiny_models: dict[str, Path], tmp_path: Path, marked: bool) -> None:
     """As SDXL's own: activations beyond 65,504, and a configuration that says so."""
-    copy = edited(folders["sdxl"], tmp_path, "vae/config.json", lambda each: each.update(force_upcast=marked))
+    copy = edited(tiny_models["sdxl"], tmp_path, "vae/config.json", lambda each: each.update(force_upcast=marked))
     made = backbone("sdxl", model=str(copy), dtype="float16")
     assert made.load_encoder is not None
     encoder = made.load_encoder()
@@ -112,11 +91,11 @@ def test_tokens_before_the_embedder_under_sequential_offloading() -> None:
     ],
 )
 def test_all_that_is_missing_is_named_at_once(
-    evaluate: Eval, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, unet: str, words: str
+    evaluate_tiny: Eval, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, unet: str, words: str
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    code, error = evaluate(name, "--unet", unet, "--lora", "somebody/lora")
+    code, error = evaluate_tiny(name, "--unet", unet, "--lora", "somebody/lora")
     assert code == 3
     default = plugins.load("backbones", name)
     assert words in error
@@ -125,12 +104,12 @@ def test_all_that_is_missing_is_named_at_once(
 
 
 def test_all_parts_that_a_pipeline_lacks_are_named_at_once(
-    evaluate: Eval, folders: dict[str, Path], tmp_path: Path
+    evaluate_tiny: Eval, tiny_models: dict[str, Path], tmp_path: Path
 ) -> None:
-    copy = Path(shutil.copytree(folders["sdxl"], tmp_path / "copy"))
+    copy = Path(shutil.copytree(tiny_models["sdxl"], tmp_path / "copy"))
     for part in ("vae", "text_encoder", "tokenizer_2"):
         shutil.rmtree(copy / part)
-    code, error = evaluate("sdxl", "--model", copy)
+    code, error = evaluate_tiny("sdxl", "--model", copy)
     assert code == 3
     assert all(f"'{part}' of" in error for part in ("vae", "text_encoder", "tokenizer_2")), error
     assert error.count("Mend ") == 1
