@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from accelerate.state import AcceleratorState
 from agsm_bench import plugins
 from agsm_bench.contracts import Backbone, Trainer
 from agsm_bench.diffusion.denoiser import Denoiser
-from agsm_bench.errors import MissingError, UserError
-from agsm_bench.locking import alone
+from agsm_bench.errors import UserError
 from agsm_bench.shapes.detector import detect
 from agsm_bench.shapes.truth import parse
 from agsm_bench.tokens.checkpoint import load_tokens
@@ -25,8 +23,6 @@ from agsm_bench.training.config import TrainingOptions, fill, kept_folder, resol
 from agsm_bench.training.job import TokenJob
 from agsm_bench.training.loop import Training, autocast_name, learning_rate, memory_and_precision, train
 from agsm_bench.training.pairs import CachedText, load_batch, predict_pairs
-from agsm_bench.training.run import LOCK, run_training
-from agsm_bench.training.state import STATE_FILE, load_state, save_state
 from agsm_bench.training.token_task import TokenTask
 
 BACKBONES = ("shapes-unet", "shapes-mmdit")
@@ -283,60 +279,6 @@ def test_captions_are_held_up_to_a_number_of_bytes(denoisers: dict[str, Denoiser
             assert text.nbytes <= 3 * each
 
 
-def run(out: Path, **options: Any) -> Path:
-    made = job(out, **options)
-    return run_training("agsm", made.trainer, made.backbone, made.options, made.objective_options, out, silent)
-
-
-def test_a_folder_of_another_configuration_is_refused(tmp_path: Path) -> None:
-    path = run(tmp_path, steps=1)
-    before = path.read_bytes()
-    with pytest.raises(UserError, match=r"batch was 4, now 2.*--out"):
-        run(tmp_path, steps=1, batch=2)
-    assert path.read_bytes() == before
-
-
-def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
-    with (
-        alone(tmp_path / LOCK, tmp_path),
-        pytest.raises(UserError, match=r"is being written by process \d+ on .*--out"),
-    ):
-        run(tmp_path, steps=1)
-    run(tmp_path, steps=1)
-
-
-def test_the_record_names_the_device(tmp_path: Path) -> None:
-    made = job(tmp_path, steps=1)
-    backbone = replace(made.backbone, device=lambda: "cuda: Some GPU")
-    run_training("agsm", made.trainer, backbone, made.options, made.objective_options, tmp_path, silent)
-    assert json.loads((tmp_path / "config.json").read_text())["provenance"]["device"] == "cuda: Some GPU"
-
-
-def test_float16s_loss_scale_is_kept(tmp_path: Path) -> None:
-    """A training that goes on would else overflow or round away its gradients until the scale is found again."""
-    weights = {"w": torch.nn.Parameter(torch.ones(2))}
-    optimizer, scalers = torch.optim.AdamW(weights.values()), [torch.amp.GradScaler("cpu") for _ in range(2)]
-    for gradient in (1.0, float("inf"), 1.0):
-        scalers[0].scale((weights["w"] * gradient).sum()).backward()
-        scalers[0].step(optimizer)
-        scalers[0].update()
-        optimizer.zero_grad()
-    assert scalers[0].get_scale() == 2.0**15
-    save_state(tmp_path / STATE_FILE, 3, weights, {}, optimizer, scalers[0])
-    assert load_state(tmp_path / STATE_FILE, weights, {}, optimizer, scalers[1]) == 3
-    scalers[1].scale(torch.ones(1))  # from here on it is in use
-    assert scalers[1].state_dict() == scalers[0].state_dict()
-
-
-def test_a_damaged_state_is_refused_and_kept(tmp_path: Path) -> None:
-    run(tmp_path, steps=1)
-    state = tmp_path / "training_state.safetensors"
-    state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(MissingError, match="damaged"):
-        run(tmp_path, steps=2)
-    assert len(state.read_bytes()) == 1000
-
-
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_kept_tokens_are_those_of_a_shorter_run(tmp_path: Path, denoisers: dict[str, Denoiser], backbone: str) -> None:
     long, short = tmp_path / "long", tmp_path / "short"
@@ -345,26 +287,3 @@ def test_kept_tokens_are_those_of_a_shorter_run(tmp_path: Path, denoisers: dict[
     assert kept_folder(long, 2).joinpath(shorter.name).read_bytes() == shorter.read_bytes()
     assert kept_folder(long, 4).joinpath(last.name).read_bytes() == last.read_bytes()
     assert not kept_folder(long, 3).exists()
-
-
-def test_keeping_tokens_may_begin_later(tmp_path: Path) -> None:
-    run(tmp_path, steps=1)
-    run(tmp_path, steps=2, keep_every=2)
-    assert [path.name for path in (tmp_path / "steps").iterdir()] == ["000002"]
-
-
-def test_tokens_that_can_no_longer_be_kept_are_named(tmp_path: Path) -> None:
-    run(tmp_path, steps=3)
-    with pytest.raises(UserError, match=r"gone on to step 3 without keeping the tokens of step 2"):
-        run(tmp_path, steps=4, keep_every=2)
-
-
-def test_more_steps_go_on(tmp_path: Path) -> None:
-    run(tmp_path, steps=1)
-    run(tmp_path, steps=2)
-    assert [r["step"] for r in log_of(tmp_path)] == [1, 2]
-
-
-def test_an_option_that_came_later_does_not_estrange_earlier_runs(tmp_path: Path) -> None:
-    assert "mixed_precision" not in job(tmp_path).describe()
-    assert job(tmp_path, mixed_precision="bf16").describe()["mixed_precision"] == "bf16"
