@@ -68,6 +68,21 @@ def test_a_vae_that_overflows_in_half_precision(tiny_models: dict[str, Path], tm
         assert torch.equal(means, expected.half())
 
 
+def test_a_vae_that_is_offloaded_keeps_its_type(tiny_models: dict[str, Path]) -> None:
+    encoder = (
+        configured(
+            plugins.load("backbones", "sdxl"),
+            ModelOptions(model=str(tiny_models["sdxl"]), device="cpu", dtype="float16"),
+        )
+        .load()
+        .encoder
+    )
+    pixels = torch.linspace(-1, 1, 3 * SIZE * SIZE).reshape(1, 3, SIZE, SIZE)
+    expected = encoder.means(pixels)
+    accelerate.cpu_offload(encoder.vae, execution_device=torch.device("cpu"), offload_buffers=True)
+    torch.testing.assert_close(encoder.means(pixels), expected, atol=1e-2, rtol=1e-2)
+
+
 def test_tokens_before_the_embedder_under_sequential_offloading() -> None:
     """The weights are on no device until accelerate's hooks bring them."""
     tokens, timestep = tokens_for("mmdit", text_dim=64), torch.tensor([5, 5])

@@ -27,7 +27,9 @@ class ImageEncoder:
         A VAE that says that it overflows in float16 (SDXL's) works in float32, as stock pipelines let it decode.
         """
         dtype = self.vae.dtype
-        upcast = dtype == torch.float16 and self.vae.config.force_upcast
+        # offloaded module by module, its weights come in the type that they have
+        offloaded = self.vae.device.type == "meta"
+        upcast = dtype == torch.float16 and self.vae.config.force_upcast and not offloaded
         if upcast:
             self.vae.float()
         try:
