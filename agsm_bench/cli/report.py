@@ -108,7 +108,8 @@ def figure_text(number: int, runs: Sequence[Run]) -> str:
 def _point(cell: Cell | None) -> str:
     if cell is None:
         return "-"
-    return f"{100 * cell.value:.1f} ({100 * cell.low:.1f} to {100 * cell.high:.1f}, {cell.runs} runs)"
+    runs = f"{cell.runs} run" + "s" * (cell.runs > 1)
+    return f"{100 * cell.value:.1f} ({100 * cell.low:.1f} to {100 * cell.high:.1f}, {runs})"
 
 
 @contextmanager
