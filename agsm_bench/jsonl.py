@@ -51,6 +51,8 @@ class Journal:
     """A JSONL file with one writer. A line counts once its newline is there."""
 
     path: Path
+    fix: str = "Delete the line, and its sample is done again: sed -i {number}d {path}"
+    """What to type where a line is damaged."""
     _unsynced: int = field(default=0, init=False)
 
     def read(self, parse: Callable[[Any], T]) -> Iterator[T]:
@@ -68,7 +70,7 @@ class Journal:
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise MissingError(
                     f"{self.path} line {number} is damaged ({type(error).__name__}: {error}).",
-                    f"Delete the line, and its sample is done again: sed -i {number}d {self.path}",
+                    self.fix.format(number=number, path=self.path),
                 ) from error
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:

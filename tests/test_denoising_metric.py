@@ -10,11 +10,12 @@ from paired_runs import SPEC
 
 from agsm_bench import plugins
 from agsm_bench.diffusion.denoiser import Denoiser
+from agsm_bench.errors import MissingError
 from agsm_bench.metrics import denoising
 from agsm_bench.store import Run
 from agsm_bench.tokens.soft_tokens import SoftTokens
 from agsm_bench.training.pairs import CachedText
-from agsm_bench.training.validation import ValidationSet, validate
+from agsm_bench.training.validation import GROUP_SIZE, ValidationSet, validate
 
 NAMES = ("err_positive", "err_negative", "gap", "win_rate")
 BACKBONES = ("shapes-mmdit", "shapes-unet")
@@ -65,3 +66,13 @@ def test_a_file_that_lacks_lines_counts_as_none(tmp_path: Path, denoisers: dict[
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     assert not denoising.is_measured(tmp_path)
     assert denoising.measure(Run.open(tmp_path), [], lambda *_: None) == {}
+
+
+def test_errors_of_another_shape_are_named(tmp_path: Path) -> None:
+    (tmp_path / denoising.FILE).write_text('{"group": 0, "timestep": 300, "errors": [[1, 2], [3, 4]]}\n')
+    with pytest.raises(MissingError, match="line 1 is damaged"):
+        denoising.is_measured(tmp_path)
+
+
+def test_the_groups_are_as_large_as_the_validation_curves() -> None:
+    assert denoising.SIZE == GROUP_SIZE

@@ -80,7 +80,7 @@ def test_one_seed_is_one_curve_and_a_damaged_log_is_named() -> None:
     for folder in (again, Path("runs/long-agsm")):
         (folder / "train.jsonl").write_text('{"step": 1}\n[]\n')
     result = CliRunner().invoke(app, ["report", "--figure", "4"])
-    assert "train.jsonl is missing or damaged" in str(result.exception)
+    assert "train.jsonl line 2 is damaged" in str(result.exception)
 
 
 def test_svg_is_the_same_every_time() -> None:

@@ -18,6 +18,7 @@ from agsm_bench.contracts import PairInfo, check_options
 from agsm_bench.diffusion.processes import DDPM, Flow
 from agsm_bench.errors import UserError
 from agsm_bench.trainers import agsm, bt, positive, shared, softrepa
+from agsm_bench.training import guided
 from agsm_bench.training.guided import DualOptions, GuidedOptions
 
 DUAL = DualOptions(gamma_negative=0.3, temperature=0.5)
@@ -146,24 +147,29 @@ def test_without_guidance_all_are_score_matching(objective: Any) -> None:
     assert loss.item() == pytest.approx(plain.item(), rel=1e-14)
 
 
-def test_bayes_factor_is_the_ratio_of_the_two_gradients() -> None:
-    """Eq. 21 over Eq. 23 with gamma- = 1 is p / (1 - p), by automatic differentiation of both."""
-    reward = torch.randn(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    factor = agsm.bayes_factor(reward)
+def test_bayes_guidance_is_eq_21() -> None:
+    """Minus the gradient of log(1 - p) by the rewards, by automatic differentiation, times the predictions."""
+    generator = torch.Generator().manual_seed(0)
+    reward = torch.randn(4, 4, dtype=torch.float64, generator=generator)
+    ema = torch.randn(4, 4, 7, dtype=torch.float64, generator=generator)
+    surrogate = guided.plackett_luce(ema, reward)
+    found = agsm.bayes(ema, reward, surrogate)
     for i, j in ((0, 1), (3, 2)):
         row = reward[i].clone().requires_grad_()
-        (bayes,) = torch.autograd.grad((1 - row.softmax(0)[j]).log(), row)
-        (surrogate,) = torch.autograd.grad(-row.softmax(0)[j].log(), row)
-        torch.testing.assert_close(bayes, factor[i, j] * surrogate)
-    assert (factor.diagonal() == 1).all()
+        (gradient,) = torch.autograd.grad((1 - row.softmax(0)[j]).log(), row)
+        torch.testing.assert_close(found[i, j], -gradient @ ema[i])
+        weight = reward[i].softmax(0)[j]
+        torch.testing.assert_close(found[i, j], weight / (1 - weight) * surrogate[i, j])
+    assert (found.diagonal() == surrogate.diagonal()).all()
 
 
-def test_bayes_factor_survives_a_sure_caption() -> None:
-    """A weight that rounds to 1 gives a large factor and no division by zero."""
-    reward = torch.tensor([[0.0, 60.0], [0.0, -60.0]])
-    factor = agsm.bayes_factor(reward)
-    assert factor[0, 1].isfinite()
-    assert factor[0, 1] == pytest.approx(math.exp(60), rel=1e-5)
+def test_bayes_guidance_survives_a_sure_caption() -> None:
+    """A weight that rounds to 1 gives e_ij minus the others' mean, and no infinity times zero."""
+    reward = torch.tensor([[0.0, 1e5], [0.0, -60.0]])
+    ema = torch.tensor([[[1.0], [3.0]], [[5.0], [7.0]]])
+    found = agsm.bayes(ema, reward, guided.plackett_luce(ema, reward))
+    assert found[0, 1].item() == 2.0
+    assert found.isfinite().all()
 
 
 def test_the_ddpm_coefficient_scales_the_guidance() -> None:
@@ -205,7 +211,7 @@ def test_bad_options_name_their_flag(name: str, flag: str) -> None:
 def test_far_predictions_stay_finite() -> None:
     """Rewards of -1e6 overflow nothing in float32."""
     predictions, ema, target = (x.float() for x in example(4))
-    for _, objective, options in CASES[:-1]:
+    for _, objective, options in CASES:
         loss, diagnostics = objective(predictions, ema * 1e3, target, options)
         assert loss.isfinite()
         assert all(math.isfinite(v) for v in diagnostics.values())

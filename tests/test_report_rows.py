@@ -36,6 +36,12 @@ def test_several_seeds_show_their_mean_and_interval() -> None:
     assert (cell.runs, cell.interval) == (3, "seeds95")
 
 
+def test_the_interval_of_a_share_ends_at_one() -> None:
+    for seed, value in enumerate((0.96, 0.98, 1.0)):
+        write(f"agsm-{seed}", summary(value, "agsm", seed))
+    assert measured().rows[2].cells["mean"].high == 1.0
+
+
 def test_the_same_identity_counts_once_wherever_it_lies(project: Path) -> None:
     data = summary(0.61, "agsm")
     write("here", data)

@@ -83,6 +83,56 @@ def test_tokens_that_can_no_longer_be_kept_are_named(tmp_path: Path) -> None:
         run(tmp_path, steps=4, keep_every=2)
 
 
+def test_fewer_steps_than_are_done_are_refused(tmp_path: Path) -> None:
+    """What is saved would be the tokens of step 2 in the name of step 1."""
+    run(tmp_path, steps=2)
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(UserError, match=r"gone on to step 2\. Use --steps 2 or more"):
+        run(tmp_path, steps=1)
+    assert (tmp_path / "config.json").read_bytes() == before
+
+
+def test_a_training_that_never_began_holds_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="layers"):
+        run(tmp_path, steps=1, layers=99)
+    run(tmp_path, steps=1, layers=2)
+    assert json.loads((tmp_path / "config.json").read_text())["training"]["layers"] == 2
+
+
+@pytest.mark.parametrize("training", [[], "x", None])
+def test_a_damaged_configuration_is_named(tmp_path: Path, training: object) -> None:
+    run(tmp_path, steps=1)
+    (tmp_path / "config.json").write_text(json.dumps({"training": training}))
+    with pytest.raises(MissingError, match=r"config\.json is damaged"):
+        run(tmp_path, steps=2)
+
+
+@pytest.mark.parametrize("line", ["garbage", "{}", "7"])
+def test_a_damaged_log_is_named_and_kept(tmp_path: Path, line: str) -> None:
+    run(tmp_path, steps=3)
+    log = tmp_path / "train.jsonl"
+    first, _, *rest = log.read_text().splitlines()
+    log.write_text("\n".join([first, line, *rest]) + "\n")
+    before = log.read_bytes()
+    with pytest.raises(MissingError, match=r"train\.jsonl line 2 is damaged"):
+        run(tmp_path, steps=4)
+    assert log.read_bytes() == before
+
+
+def test_a_log_that_lacks_steps_is_named(tmp_path: Path) -> None:
+    """Its curve would have a hole."""
+    run(tmp_path, steps=2)
+    (tmp_path / "train.jsonl").unlink()
+    with pytest.raises(MissingError, match=r"train\.jsonl has 0 lines for 2 steps"):
+        run(tmp_path, steps=3)
+
+
+def test_a_training_of_no_tokens_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--tokens is 0"):
+        run(tmp_path, steps=1, tokens=0)
+    assert not tmp_path.joinpath("config.json").exists()
+
+
 def test_more_steps_go_on(tmp_path: Path) -> None:
     run(tmp_path, steps=1)
     run(tmp_path, steps=2)

@@ -21,7 +21,9 @@ class Options(guided.DualOptions):
         "surrogate", "On mismatched pairs: the paper's inverse weighting, or Bayes' p(z=0) (Appendix A, Eq. 21)."
     )
     guidance_coefficient: Literal["one", "ddpm"] = option(
-        "one", "A~(t): 1 as in the paper's experiments, or Eq. 15's with lambda_t = 1 (eps backbones only)."
+        "one",
+        "A~(t) of the guidance: 1 as in the paper's experiments, or Eq. 15's with lambda_t = 1 (eps backbones only). "
+        "The reward, Eq. 14, stays as it is.",
     )
 
 
@@ -45,21 +47,26 @@ def objective(
     reward = guided.rewards(ema_predictions, target, options, info)
     guidance = guided.plackett_luce(ema_predictions, reward)
     if options.negative_guidance == "bayes":
-        guidance = guidance * guided.expand(bayes_factor(reward), guidance)
+        guidance = bayes(ema_predictions, reward, guidance)
     if options.guidance_coefficient == "ddpm":
         guidance = guidance * info.guidance_coefficient
     loss = guided.guided_loss(predictions, target, guidance, options.gammas(), info)
     return loss, guided.diagnostics(reward, guidance)
 
 
-def bayes_factor(reward: Tensor) -> Tensor:
-    """w_ij / (1 - w_ij) off the diagonal, 1 on it, [B, B]: what Eq. 21 has and the surrogate, Eq. 23, leaves out."""
+def bayes(ema_predictions: Tensor, reward: Tensor, surrogate: Tensor) -> Tensor:
+    """Eq. 21's guidance off the diagonal, [B, B, ...], and the surrogate's, Eq. 23, on it.
+
+    Eq. 21 has w_ij / (1 - w_ij) times the surrogate. That is w_ij times e_ij minus the mean of the other candidates,
+    which stays finite where w_ij rounds to 1.
+    """
     import torch
 
-    count = len(reward)
-    own = torch.eye(count, dtype=torch.bool, device=reward.device)
-    others = reward.unsqueeze(1).masked_fill(own, -float("inf")).logsumexp(dim=-1)
-    return (reward - others).exp().masked_fill(own, 1.0)
+    own = torch.eye(len(reward), dtype=torch.bool, device=reward.device)
+    others = reward.unsqueeze(1).masked_fill(own, -float("inf")).softmax(dim=-1)
+    rivals = torch.einsum("ijk,ik...->ij...", others, ema_predictions)
+    guidance = guided.expand(reward.softmax(dim=1), surrogate) * (ema_predictions - rivals)
+    return torch.where(guided.expand(own, surrogate), surrogate, guidance)
 
 
 def check(options: Options, backbone: Backbone) -> None:

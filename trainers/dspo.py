@@ -17,7 +17,10 @@ class Options:
     """Options of the DSPO objective."""
 
     reward_scale: float = option(
-        0.001, "lambda of Eqs. 5 and 6, the same at every timestep (Diffusion-SDPO's code: 0.001).", min=0
+        0.001,
+        "lambda of Eqs. 5 and 6, the same at every timestep (Diffusion-SDPO's code: 0.001, which with mean errors "
+        "leaves next to nothing but fine-tuning on the preferred images).",
+        min=0,
     )
     gamma: float = option(1.0, "Preference strength, gamma of Eq. 4.", min=0)
 

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 FILE = "denoising.jsonl"
 GROUPS = 32
-"""Of four held-out images and their captions."""
+"""Of `SIZE` held-out images and their captions."""
+SIZE = 4
+"""The validation curve's `GROUP_SIZE`, which needs torch."""
 DECIMALS = 6
 TOLERANCE = 1e-4
 """Between the errors that two shards of a run found, maybe on different machines."""
@@ -134,7 +136,10 @@ def _record(key: tuple[int, int], errors: Floats) -> dict[str, Any]:
 
 
 def _parse(line: Mapping[str, Any]) -> tuple[tuple[int, int], Floats]:
-    return (line["group"], line["timestep"]), np.array(line["errors"], dtype=np.float64)
+    errors = np.array(line["errors"], dtype=np.float64)
+    if errors.shape != (SIZE, SIZE):
+        raise ValueError(f"errors of shape {errors.shape}")
+    return (line["group"], line["timestep"]), errors
 
 
 METRIC = Metric(domain="shapes", measure=measure, model=ModelMeasure(is_measured, write_errors, adopt_errors))

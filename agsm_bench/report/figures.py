@@ -144,7 +144,7 @@ def _cells(line: Line, metric: str, runs: Sequence[Run]) -> tuple[tuple[int, Cel
     found = [
         (step, [r.cells[metric] for r in chosen(recipe, runs) if metric in r.cells]) for step, recipe in line.points
     ]
-    return tuple((step, combine(cells)) for step, cells in found if cells)
+    return tuple((step, combine(metric, cells)) for step, cells in found if cells)
 
 
 def _losses(line: Line) -> dict[str, Loss]:

@@ -142,7 +142,7 @@ def _section_notes(section: JoinedSection, joined: JoinedTable) -> list[str]:
     measured, domain = section.measured, joined.domain
     if measured is None:
         metrics = any(column.direction for column in section.published.columns)
-        return [f"Nothing of this section is measured on {domain} yet."] if metrics else []
+        return [f"Nothing of this section is measured on {domain}."] if metrics else []
     notes = [joined.stamp] if joined.stamp else []
     notes.append(
         f"Published: the paper's numbers, on photos. Measured on {domain}: our runs. "

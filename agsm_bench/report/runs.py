@@ -20,6 +20,8 @@ REPRODUCED = Path("runs/reproduce")
 """Where `agsm-bench reproduce` puts its runs."""
 SAMPLING = ("weights", "guidance_scale", "steps", "size", "images_per_prompt", "unconditional")
 """What a run's images depend on besides seeds and soft tokens; `RunSpec` has the meanings."""
+SHARES = ("geneval/", "shapes/too_", "denoising/win_rate")
+"""Metrics between 0 and 1, by the beginning of their names."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def _tuned_otherwise(training: Training, run: Run) -> list[str]:
     return [*named, *pairs_differences(training, run.tuning.get("pairs", {})), *apart]
 
 
-def combine(cells: Sequence[Cell]) -> Cell:
+def combine(metric: str, cells: Sequence[Cell]) -> Cell:
     """One cell of several runs of other training seeds: their mean with a 95% interval; a single run keeps its own.
 
     The runs share prompts and noise, so what these contribute does not average out: the mean of the runs' own
@@ -173,6 +175,8 @@ def combine(cells: Sequence[Cell]) -> Cell:
     of_seeds = student(count - 1) * stdev(values) / sqrt(count)
     low = value - hypot(fmean(cell.value - cell.low for cell in cells), of_seeds)
     high = value + hypot(fmean(cell.high - cell.value for cell in cells), of_seeds)
+    if metric.startswith(SHARES):
+        low, high = max(low, 0.0), min(high, 1.0)
     n, clusters = min(c.n for c in cells), min(c.clusters for c in cells)
     return Cell(value, low, high, n, clusters, count, "seeds95")
 

@@ -179,7 +179,7 @@ def _left_out(
 def _cells(columns: Iterable[Column], runs: Sequence[Run]) -> dict[str, Cell]:
     metrics = {c.key: c.metric or "" for c in columns}
     found = {key: [run.cells[name] for run in runs if name in run.cells] for key, name in metrics.items()}
-    return {key: combine(cells) for key, cells in found.items() if cells}
+    return {key: combine(metrics[key], cells) for key, cells in found.items() if cells}
 
 
 def _section(data: Mapping[str, Any]) -> Section:

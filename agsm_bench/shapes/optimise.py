@@ -68,7 +68,7 @@ def train(model: Model, loss_of: LossFunction, schedule: Schedule, folder: Path,
     ema = copy.deepcopy(model)
     optims = optimisers(model, schedule)
     step = _restore(folder, model, ema, optims)
-    log.rewind(folder / LOG_FILE, step)
+    log.rewind(folder / LOG_FILE, step, LOG_EVERY)
     started, losses = time.perf_counter(), list[float]()
     for now in range(step, schedule.steps):
         for optim in optims:

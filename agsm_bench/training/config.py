@@ -127,6 +127,8 @@ def tokens_config(options: TrainingOptions, backbone: Backbone, polarities: int)
         raise UserError("--init empty is for UNets.", "Use --init normal.")
     if options.image_tokens and backbone.tokens.placement == "unet":
         raise UserError("--image-tokens is for MMDiT backbones.", "Leave it out.")
+    if not options.tokens + options.image_tokens:
+        raise UserError("--tokens is 0: there is nothing to train.", "Use at least 1.")
     return replace(
         backbone.tokens,
         count=options.tokens,

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer, check_size
-from agsm_bench.errors import ExitCode, UserError
+from agsm_bench.errors import ExitCode, MissingError, UserError
 from agsm_bench.folders import ensure_writable, read_json, write_json
 from agsm_bench.locking import alone
 from agsm_bench.parallel import join, launched
 from agsm_bench.provenance import provenance
+from agsm_bench.tokens.header import TOKENS_FILE
 from agsm_bench.training.config import LoopOptions, tokens_config
 from agsm_bench.training.job import Job
 from agsm_bench.training.preferences import read_preferences
 from agsm_bench.training.tracking import check_tracker
-from agsm_bench.variant import read_variant
+from agsm_bench.variant import VARIANT_FILE, read_variant
 
 if TYPE_CHECKING:
     from agsm_bench.data.latents import Latents
@@ -102,15 +103,24 @@ def _check(job: Job[Any, Any]) -> None:
 
 
 def _claim(out: Path, config: dict[str, Any], notes: dict[str, Any], device: str, held: ExitStack) -> None:
-    """Locks the folder and writes the configuration, with notes; one that is there must be the same but for steps."""
+    """Locks the folder and writes the configuration, with notes; that of a training begun there must be the same.
+
+    It may have other steps, but no fewer than are done.
+    """
+    from agsm_bench.training.state import STATE_FILE, stored_step
+
     ensure_writable(out)
     held.enter_context(alone(out / LOCK, out))
     path = out / CONFIG_FILE
-    if path.exists():
-        fix = "Delete it to start again, or pass another --out."
-        before = read_json(path, fix).get("training", {})
+    if path.exists() and any((out / name).exists() for name in (STATE_FILE, TOKENS_FILE, VARIANT_FILE)):
+        fix = f"Delete {out} to start again, or pass another --out."
+        before = read_json(path, fix).get("training")
+        if not isinstance(before, dict):
+            raise MissingError(f"{path} is damaged (it says nothing of the training).", fix)
         changed = [k for k in {**before, **config} if k != "steps" and before.get(k) != config.get(k)]
         if changed:
             was = ", ".join(f"{k} was {before.get(k)!r}, now {config.get(k)!r}" for k in changed)
             raise UserError(f"{out} holds a run of another configuration ({was}).", "Pass another --out.")
+    if (done := stored_step(out / STATE_FILE)) > config["steps"]:
+        raise UserError(f"{out} has gone on to step {done}.", f"Use --steps {done} or more, or another --out.")
     write_json(path, {"training": config, "provenance": provenance(device) | notes})

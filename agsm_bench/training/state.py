@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,24 +49,43 @@ def load_state(
     """
     if not path.exists():
         return 0
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as stored:
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-            step = int(json.loads((stored.metadata() or {})["step"]))
+    with _readable(path) as stored:
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        step = _step(stored)
         _restore(trained, _part(tensors, "student."))
         _restore(averaged, _part(tensors, "ema."))
         optimizer.load_state_dict({**optimizer.state_dict(), "state": _optimizer_state(tensors)})
         if scaler is not None and (scale := _part(tensors, "scaler.")):
             scaler.load_state_dict({name: value.item() for name, value in scale.items()})
+    return step
+
+
+def stored_step(path: Path) -> int:
+    """The step of a state, 0 where there is none; raises as `load_state`."""
+    if not path.exists():
+        return 0
+    with _readable(path) as stored:
+        return _step(stored)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[Any]:
+    """The open file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as stored:
+            yield stored
     except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise MissingError(
             f"The training state {path} is damaged or of another configuration ({reason}).",
             "Train into another --out folder, or delete this file to start again.",
         ) from error
-    return step
+
+
+def _step(stored: Any) -> int:
+    return int(json.loads((stored.metadata() or {})["step"]))
 
 
 @torch.no_grad()
