@@ -12,7 +12,7 @@ from agsm_bench import plugins
 from agsm_bench.contracts import Backbone, Benchmark, Progress, check_options, check_size, option
 from agsm_bench.errors import MissingError, UserError
 from agsm_bench.manifest import MANIFEST, Manifest, load_manifest
-from agsm_bench.model_options import ModelOptions, configured
+from agsm_bench.model_options import ModelOptions, check_offload, configured
 from agsm_bench.parallel import ALONE, Processes
 from agsm_bench.protocol import Polarity, forgets_time_embedding, unconditional_polarity
 from agsm_bench.provenance import provenance
@@ -103,6 +103,7 @@ def planned(request: Request) -> Plan:
     """Checks a request; raises as `evaluate`."""
     check_options(request.options)
     check_options(request.model)
+    check_offload(request.model, variant=request.backbone_weights is not None)
     benchmark: Benchmark = plugins.load("benchmarks", request.benchmark)
     backbone = configured(plugins.load("backbones", request.backbone), request.model)
     check_size(backbone, request.options.size)

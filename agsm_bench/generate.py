@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from agsm_bench.diffusion.denoiser import Denoiser
 
 LEAST_ROWS = 4
-"""Smaller batches are filled up: below it the CPU's matrix products round differently, and images would differ."""
+"""Smaller batches are filled up on the CPU: below it its matrix products round differently, and images would differ."""
 
 
 def generate(
@@ -30,9 +30,9 @@ def generate(
         samples: what to make; consumed lazily.
         batch_size: images at once; changes the speed, not the images.
     """
-    remaining = iter(samples)
+    remaining, least = iter(samples), LEAST_ROWS if denoiser.device.type == "cpu" else 1
     while batch := list(islice(remaining, batch_size)):
-        rows = batch + [batch[-1]] * (LEAST_ROWS - len(batch))
+        rows = batch + [batch[-1]] * (least - len(batch))
         images = denoiser.sample(
             [sample.prompt.text for sample in rows],
             [generator_for("sample", spec.seed, sample.id) for sample in rows],

@@ -61,6 +61,14 @@ def configured(backbone: Backbone, options: ModelOptions) -> Backbone:
     return backbone
 
 
+def check_offload(options: ModelOptions, *, variant: bool = False, tuned: bool = False) -> None:
+    """Raises UserError where the network's weights are to be replaced, or trained, while they wait elsewhere."""
+    if tuned and options.offload != "none":
+        raise UserError("--offload is for frozen backbones, and this trains one.", "Leave it out.")
+    if variant and options.offload == "sequential":
+        raise UserError("--offload sequential takes no --backbone-weights.", "Use --offload model.")
+
+
 def saving_of(options: ModelOptions) -> Saving:
     """How images are saved: as the options say, else as the protocol does."""
     return saving(options.protocol) if options.saving == "auto" else options.saving

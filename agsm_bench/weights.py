@@ -141,6 +141,10 @@ def model_files(located: Located, subfolder: str = "") -> list[Path]:
     return chosen
 
 
+TOGETHER = "parts"
+"""Name of a part that stands for all: what is wrong is that they do not belong together."""
+
+
 @dataclass(frozen=True)
 class Part:
     """A component of a model as it is on this machine."""

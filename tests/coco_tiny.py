@@ -26,6 +26,12 @@ def noise(key: int) -> Image.Image:
     return Image.fromarray(np.random.default_rng(key).integers(0, 256, (20, 24, 3), np.uint8))
 
 
+def caption(key: int, index: int) -> str:
+    """The index-th of an image, with a word of its own: tiny tokenizers know letters only."""
+    word = f"{key}{index}".translate(str.maketrans("0123456789", "abcdefghij"))
+    return f"{key} said {word} {index}."
+
+
 def write_coco(
     root: Path, ids: Mapping[str, Sequence[int]] = IDS, picture: Callable[[int], Image.Image] = plain
 ) -> None:
@@ -37,7 +43,7 @@ def write_coco(
             picture(key).save(root / "coco" / split / f"{key:012}.jpg")
         content = {
             "images": [{"id": key, "file_name": f"{key:012}.jpg"} for key in keys],
-            "annotations": [{"image_id": key, "caption": f"{key} said {n}.\n"} for n in range(5) for key in keys],
+            "annotations": [{"image_id": key, "caption": f"{caption(key, n)}\n"} for n in range(5) for key in keys],
         }
         (root / "coco" / "annotations" / f"captions_{split}.json").write_text(json.dumps(content))
     for name in ("coco-train2017", "coco-val2017", "coco-captions"):

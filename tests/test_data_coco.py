@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from coco_tiny import write_coco
+from coco_tiny import caption, write_coco
 from PIL import Image
 
 from agsm_bench.data import coco
@@ -22,7 +22,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_val5k_is_sorted_and_has_the_first_caption(root: Path) -> None:
-    assert [(image.id, caption) for image, caption in val5k()] == [(139, "139 said 0."), (632, "632 said 0.")]
+    assert [(image.id, text) for image, text in val5k()] == [(139, caption(139, 0)), (632, caption(632, 0))]
 
 
 def test_every_epoch_has_each_image_once_in_an_order_of_its_own(root: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,11 @@ def test_a_tokenizer_of_other_words(tiny_models: dict[str, Path], tmp_path: Path
 
 @pytest.mark.parametrize(
     ("backbone", "model", "words"),
-    [("sd15", "sdxl", "a StableDiffusionPipeline is needed"), ("sdxl", "sd15", "is a StableDiffusionPipeline")],
+    [
+        ("sd15", "sdxl", "a StableDiffusionPipeline is needed"),
+        ("sdxl", "sd15", "is a StableDiffusionPipeline"),
+        ("sd15", "sd3", "is a StableDiffusion3Pipeline"),
+    ],
 )
 def test_a_model_of_another_family(
     evaluate_tiny: Eval, tiny_models: dict[str, Path], backbone: str, model: str, words: str
@@ -164,14 +167,12 @@ def test_a_configuration_without_a_width(evaluate_tiny: Eval, tiny_models: dict[
     ("options", "code", "words"),
     [
         (("--offload", "sequential", "--device", "cpu"), 2, "--offload needs a GPU"),
-        (("--t5", "8bit"), 3, "pip install bitsandbytes"),
+        (("--t5", "8bit"), 2, "--t5 8bit needs a CUDA GPU"),
         (("--revision", "main"), 2, "--revision is for a repository"),
     ],
 )
 def test_options_that_cannot_work(
     evaluate_tiny: Eval, tiny_models: dict[str, Path], options: tuple[str, ...], code: int, words: str
 ) -> None:
-    if "8bit" in options and find_spec("bitsandbytes"):
-        pytest.skip("bitsandbytes is here")
     found, error = evaluate_tiny("sd3", "--model", tiny_models["sd3"], *options)
     assert (found, words in error) == (code, True), error

@@ -19,9 +19,9 @@ from agsm_bench.shapes.detector import detect
 from agsm_bench.shapes.truth import parse
 from agsm_bench.tokens.checkpoint import load_tokens
 from agsm_bench.tokens.header import read_header
-from agsm_bench.training.config import TrainingOptions, fill, kept_folder, resolve
+from agsm_bench.training.config import TrainingOptions, autocast_name, fill, kept_folder, resolve
 from agsm_bench.training.job import TokenJob
-from agsm_bench.training.loop import Training, autocast_name, learning_rate, memory_and_precision, train
+from agsm_bench.training.loop import Training, learning_rate, memory_and_precision, train
 from agsm_bench.training.pairs import CachedText, load_batch, predict_pairs
 from agsm_bench.training.token_task import TokenTask
 
@@ -138,7 +138,8 @@ def test_rows_per_backward_gives_the_gradient_of_the_whole_batch(
         gradients.append({name: value.grad for name, value in task.trained.items()})
     for name, whole in gradients[0].items():
         assert whole is not None
-        torch.testing.assert_close(gradients[1][name], whole, rtol=1e-4, atol=1e-6 * float(whole.abs().max()))
+        # groups of another size round differently, on some CPUs by 2e-6 of the largest entry
+        torch.testing.assert_close(gradients[1][name], whole, rtol=1e-4, atol=1e-5 * float(whole.abs().max()))
 
 
 def test_seeds_differ_and_repeat(tmp_path: Path, denoisers: dict[str, Denoiser]) -> None:

@@ -48,8 +48,8 @@ FAMILY = Family(
         "spo": HubModel("SPO-Diffusion-Models/SPO-SD-v1-5_4k-p_10ep", gigabytes=1.72, include=UNET),
         "inpo": HubModel("JaydenLu666/InPO-SD1.5", include=UNET),
     },
-    # without it no image is blacked out
-    fixed={"safety_checker": None, "requires_safety_checker": False},
+    # without it no image is blacked out; the feature extractor is the checker's
+    fixed={"safety_checker": None, "requires_safety_checker": False, "feature_extractor": None},
 )
 BACKBONE = FAMILY.backbone(
     name=NAME,

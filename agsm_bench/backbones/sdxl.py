@@ -52,6 +52,8 @@ FAMILY = Family(
         "spo": HubModel("SPO-Diffusion-Models/SPO-SDXL_4k-p_10ep", gigabytes=5.14, include=UNET),
         "inpo": HubModel("JaydenLu666/InPO-SDXL", include=UNET),
     },
+    # no watermark where its package happens to be there; zeroed null embeddings whatever the pipeline says
+    fixed={"add_watermarker": False, "force_zeros_for_empty_prompt": True},
 )
 BACKBONE = FAMILY.backbone(
     name=NAME,

@@ -15,7 +15,7 @@ from agsm_bench.cli.options import pick, with_flags
 from agsm_bench.cli.progress import phases, say
 from agsm_bench.contracts import PreferenceTrainer, Trainer, check_options
 from agsm_bench.errors import MissingError
-from agsm_bench.model_options import ModelOptions, changes, configured
+from agsm_bench.model_options import ModelOptions, changes, check_offload, configured
 from agsm_bench.protocol import training_defaults
 from agsm_bench.training.config import fill, options_of, resolve
 
@@ -110,6 +110,7 @@ def _run(
     options, own, model = (pick(each, flags) for each in (options_of(trainer), trainer.options, ModelOptions))
     for each in (options, own, model):
         check_options(each)
+    check_offload(model, variant=bool(inputs.get("backbone_weights")), tuned=isinstance(trainer, PreferenceTrainer))
     chosen = configured(plugins.load("backbones", backbone), model)
     folder = out or Path("runs") / f"{trainer_name}-{backbone}-{options.seed}"
     released = dict(training_defaults(model.protocol, trainer_name, backbone))

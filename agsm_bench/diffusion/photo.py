@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from agsm_bench.contracts import Backbone, Sampling, TrainingData, TrainingDefaults
-from agsm_bench.diffusion.photo_checks import check_fit
+from agsm_bench.diffusion.photo_checks import check_fit, check_kind
 from agsm_bench.diffusion.photo_loading import load, load_encoder
 from agsm_bench.diffusion.photo_sources import Sources, identity_parts, sources, survey_sources, weight_parts
 from agsm_bench.errors import MissingError, UserError, together
 from agsm_bench.model_options import VARIANTS, ModelOptions, device_label, device_name, dtype_name, saving_of
 from agsm_bench.tokens.header import TokensConfig
-from agsm_bench.weights import HubModel, read_config
+from agsm_bench.weights import TOGETHER, HubModel, Part, read_config, tensors_in
 
 if TYPE_CHECKING:
     from agsm_bench.diffusion.denoiser import Denoiser
@@ -84,8 +84,13 @@ def configure(family: Family, base: Backbone, options: ModelOptions) -> Backbone
     if options.revision and not options.model:
         raise UserError("--revision says nothing without --model.", f"Add --model {family.default.repo}.")
     _check_means(options)
-    tokens = _fitting(base.tokens, family, sources(family, options)) if options.model else base.tokens
-    return replace(base, tokens=tokens, **_bound(family, options))
+    if not options.model:
+        return replace(base, **_bound(family, options))
+    found = sources(family, options)
+    if found.configs and options.t5 == "8bit":
+        raise UserError("--t5 8bit is for diffusers folders; --model is one file.", "Use --t5 on or off.")
+    check_kind(found, family)
+    return replace(base, tokens=_fitting(base.tokens, family, found), **_bound(family, options))
 
 
 def _fitting(tokens: TokensConfig, family: Family, found: Sources) -> TokensConfig:
@@ -105,10 +110,10 @@ def _check_means(options: ModelOptions) -> None:
     """Raises UserError or MissingError where offloading or 8 bits have no GPU or no package to work with."""
     if options.offload != "none" and device_name(options) == "cpu":
         raise UserError("--offload needs a GPU to take the load from; this runs on the CPU.", "Leave it out.")
-    if options.t5 == "8bit" and find_spec("bitsandbytes") is None:
-        raise MissingError("--t5 8bit needs bitsandbytes.", "pip install bitsandbytes, or use --t5 off.")
     if options.t5 == "8bit" and not device_name(options).startswith("cuda"):
         raise UserError("--t5 8bit needs a CUDA GPU.", "Use --t5 on or off.")
+    if options.t5 == "8bit" and find_spec("bitsandbytes") is None:
+        raise MissingError("--t5 8bit needs bitsandbytes.", "pip install bitsandbytes, or use --t5 off.")
 
 
 def _bound(family: Family, options: ModelOptions) -> dict[str, Any]:
@@ -120,8 +125,19 @@ def _bound(family: Family, options: ModelOptions) -> dict[str, Any]:
         "load_encoder": lambda: load_encoder(family, options),
         "device": lambda: device_label(options),
         "settings": lambda: settings(sources(family, options), options),
-        "survey": lambda: survey_sources(family, options),
+        "survey": lambda: _survey(family, options),
     }
+
+
+def _survey(family: Family, options: ModelOptions) -> list[Part]:
+    """Every component, and where all are there, whether they belong together."""
+    parts = survey_sources(family, options)
+    if not any(part.problem for part in parts):
+        try:
+            check_fit(sources(family, options), family)
+        except MissingError as error:
+            parts.append(Part(TOGETHER, problem=error))
+    return parts
 
 
 def _checked_parts(family: Family, options: ModelOptions) -> dict[str, list[Path]]:
@@ -132,6 +148,8 @@ def _checked_parts(family: Family, options: ModelOptions) -> dict[str, list[Path
         problems = [part.problem for part in survey_sources(family, options) if part.problem]
         raise together(problems or [error]) from error
     check_fit(found, family)
+    for file in (file for files in parts.values() for file in files if file.suffix == ".safetensors"):
+        tensors_in(file)
     return identity_parts(parts, found, options)
 
 

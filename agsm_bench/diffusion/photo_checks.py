@@ -21,13 +21,7 @@ def check_fit(found: Sources, family: Family) -> None:
     Raises:
         MissingError: they are of different models, or a configuration is damaged.
     """
-    if not found.configs:
-        kind = read_index(found.pipeline).get("_class_name")
-        if kind != family.pipeline:
-            raise MissingError(
-                f"{found.pipeline.name} is a {kind}, and a {family.pipeline} is needed ({INDEX}).",
-                "Use the --backbone that it belongs to, or another --model.",
-            )
+    check_kind(found, family)
     own = read_config(found.configs or found.pipeline, family.network)
     if family.network == "unet":
         _check_prediction(found.configs or found.pipeline)
@@ -36,6 +30,16 @@ def check_fit(found: Sources, family: Family) -> None:
     if found.vae:
         config = {"in_channels": _config(found.vae, "vae").get("latent_channels")}
         _same(found.vae, config, found.pipeline, own, ("in_channels",))
+
+
+def check_kind(found: Sources, family: Family) -> None:
+    """Raises MissingError for a folder with a pipeline of another family."""
+    kind = family.pipeline if found.configs else read_index(found.pipeline).get("_class_name")
+    if kind != family.pipeline:
+        raise MissingError(
+            f"{found.pipeline.name} is a {kind}, and a {family.pipeline} is needed ({INDEX}).",
+            "Use the --backbone that it belongs to, or another --model.",
+        )
 
 
 def _check_prediction(pipeline: Located) -> None:

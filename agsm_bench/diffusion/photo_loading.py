@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from agsm_bench.diffusion.photo_sources import Sources, lora_files, sources, subfolder_of, weight_parts
 from agsm_bench.errors import MissingError
 from agsm_bench.model_options import ModelOptions, device_name, dtype_name, saving_of
-from agsm_bench.weights import TOKENIZER, Located, is_fp16_only, model_files, pipeline_parts
+from agsm_bench.weights import TOKENIZER, Located, is_fp16_only, model_files, pipeline_parts, read_index
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agsm_bench.diffusion.image_encoder import ImageEncoder
     from agsm_bench.diffusion.photo import Family
 
+TEXT_ENCODER = "text_encoder"
 UNLOADABLE = (OSError, ValueError, KeyError, RuntimeError, ImportError)
 """What diffusers and transformers raise for models that are damaged or not what they are taken for."""
 
@@ -38,10 +39,12 @@ def load(family: Family, options: ModelOptions) -> Any:
     if options.compile:
         check_compiler(device_name(options))
     dtype = getattr(torch, dtype_name(options))
+    components = dict(family.fixed) | _components(found, family, options, dtype)
     with _loading(found.pipeline):
-        components = dict(family.fixed) | _components(found, family, options, dtype)
         pipe = _pipeline(getattr(diffusers, family.pipeline), found, components, dtype)
-        if found.lora:
+    _check_whole(pipe.components, found.pipeline)
+    if found.lora:
+        with _loading(found.lora):
             _fuse(pipe, found.lora)
     _check_tokenizers(pipe, found.pipeline)
     if saving_of(options) == "official-minmax":
@@ -64,12 +67,13 @@ def load_encoder(family: Family, options: ModelOptions) -> ImageEncoder:
 
     found = sources(family, options)
     source, device, dtype = found.vae or found.pipeline, device_name(options), getattr(torch, dtype_name(options))
-    with _loading(source):
-        if found.configs and not found.vae:
+    if found.configs and not found.vae:
+        with _loading(source):
             vae = _vae_of_single_file(found, dtype)
-        else:
-            vae = _model(AutoencoderKL, source, "vae", dtype)
-        return ImageEncoder(vae.to(device).eval(), device)
+    else:
+        vae = _model(AutoencoderKL, source, "vae", dtype)
+    _check_whole({"vae": vae}, source)
+    return ImageEncoder(vae.to(device).eval(), device)
 
 
 @contextmanager
@@ -95,14 +99,43 @@ def _pipeline(kind: Any, found: Sources, components: dict[str, Any], dtype: torc
         return kind.from_single_file(str(folder), config=configs, local_files_only=True, dtype=dtype, **components)
     parts = pipeline_parts(found.pipeline, list(components))
     variant = "fp16" if any(map(is_fp16_only, parts.values())) else None
-    return kind.from_pretrained(folder, dtype=dtype, variant=variant, **components)
+    encoders = {name: _text_encoder(found.pipeline, name, dtype) for name in parts if name.startswith(TEXT_ENCODER)}
+    return kind.from_pretrained(folder, dtype=dtype, variant=variant, **components, **encoders)
+
+
+def _text_encoder(located: Located, name: str, dtype: torch.dtype, **how: Any) -> Any:
+    """One of the pipeline's; what its files lack transformers would draw at random."""
+    import transformers
+
+    kind = getattr(transformers, read_index(located)[name][1])
+    variant = "fp16" if is_fp16_only(model_files(located, name)) else None
+    model, report = kind.from_pretrained(
+        located.path, subfolder=name, dtype=dtype, variant=variant, output_loading_info=True, **how
+    )
+    if lacking := sorted(report["missing_keys"]):
+        raise _lacks(located, name, lacking)
+    return model
+
+
+def _check_whole(components: Mapping[str, Any], located: Located) -> None:
+    """Raises MissingError for a model of diffusers whose files lack a tensor: it stays without a value."""
+    from torch.nn import Module
+
+    for name, model in components.items():
+        if isinstance(model, Module) and (lacking := [key for key, v in model.state_dict().items() if v.is_meta]):
+            raise _lacks(located, name, lacking)
+
+
+def _lacks(located: Located, name: str, tensors: Sequence[str]) -> MissingError:
+    more = f" and {len(tensors) - 1} more" if len(tensors) > 1 else ""
+    return MissingError(f"The weights of '{name}' of {located.name} lack {tensors[0]}{more}.", located.fix)
 
 
 def _check_tokenizers(pipe: Any, located: Located) -> None:
     """Raises MissingError for one that does not go with its text encoder: damaged ones load, and know no word."""
     for name, tokenizer in pipe.components.items():
         if name.startswith(TOKENIZER) and tokenizer is not None:
-            known = getattr(pipe, name.replace(TOKENIZER, "text_encoder")).config.vocab_size
+            known = getattr(pipe, name.replace(TOKENIZER, TEXT_ENCODER)).config.vocab_size
             # T5's encoder has 28 words more than its tokenizer
             if not 0.99 * known <= len(tokenizer) <= known:
                 words = f"{len(tokenizer):,} words, and its text encoder {known:,}"
@@ -131,21 +164,25 @@ def _components(found: Sources, family: Family, options: ModelOptions, dtype: to
     if options.t5 == "off":
         made |= {"text_encoder_3": None, "tokenizer_3": None}
     if options.t5 == "8bit":
-        made["text_encoder_3"] = _t5_in_8_bits(found.pipeline)
+        made["text_encoder_3"] = _t5_in_8_bits(found.pipeline, options, dtype)
     return made
 
 
 def _model(kind: Any, located: Located, component: str, dtype: torch.dtype) -> Any:
     subfolder = subfolder_of(located, component)
     variant = "fp16" if is_fp16_only(model_files(located, subfolder)) else None
-    return kind.from_pretrained(located.path, subfolder=subfolder or None, dtype=dtype, variant=variant)
+    with _loading(located):
+        model = kind.from_pretrained(located.path, subfolder=subfolder or None, dtype=dtype, variant=variant)
+    _check_whole({component: model}, located)
+    return model
 
 
-def _t5_in_8_bits(located: Located) -> Any:
-    from transformers import BitsAndBytesConfig, T5EncoderModel
+def _t5_in_8_bits(located: Located, options: ModelOptions, dtype: torch.dtype) -> Any:
+    from transformers import BitsAndBytesConfig
 
-    quantised = BitsAndBytesConfig(load_in_8bit=True)
-    return T5EncoderModel.from_pretrained(located.path, subfolder="text_encoder_3", quantization_config=quantised)
+    how = {"quantization_config": BitsAndBytesConfig(load_in_8bit=True), "device_map": {"": device_name(options)}}
+    with _loading(located):
+        return _text_encoder(located, "text_encoder_3", dtype, **how)
 
 
 def _fuse(pipe: Any, located: Located) -> None:

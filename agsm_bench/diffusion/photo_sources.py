@@ -63,11 +63,12 @@ def sources(family: Family, options: ModelOptions) -> Sources:
 
 def _asked(family: Family, options: ModelOptions) -> dict[str, HubModel | str]:
     """What each field of `Sources` is to be, where the options or the family say anything."""
-    own_vae = family.vae if options.model is None else None
+    # by its name, for --revision, it is still the paper's
+    own = options.model in (None, family.default.repo)
     asked = {
-        "pipeline": options.model or family.default,
+        "pipeline": family.default if own else options.model,
         "network": family.variants.get(options.unet, options.unet) if options.unet else None,
-        "vae": options.vae or own_vae,
+        "vae": options.vae or (family.vae if own else None),
         "lora": options.lora,
     }
     return {name: source for name, source in asked.items() if source}

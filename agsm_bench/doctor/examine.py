@@ -15,7 +15,7 @@ from agsm_bench.doctor.packages import packages
 from agsm_bench.errors import MissingError
 from agsm_bench.model_options import ModelOptions, configured
 from agsm_bench.training.config import TrainingOptions, resolve
-from agsm_bench.weights import Part
+from agsm_bench.weights import TOGETHER, Part
 
 
 def examine(name: str | None, model: ModelOptions, training: TrainingOptions, out: Path) -> Iterator[Check]:
@@ -68,8 +68,9 @@ def _one(name: str, model: ModelOptions, training: TrainingOptions, out: Path) -
         yield compiler(device)
     yield from models.detailed(parts)
     yield from data.datasets(needed)
-    try:
-        yield fits(chosen, parts, options, model, device)
-    except MissingError as error:
-        yield Check("memory", "training", "missing", error.message, error.fix)
+    if not any(part.name == TOGETHER for part in parts):  # which say nothing of one model
+        try:
+            yield fits(chosen, parts, options, model, device)
+        except MissingError as error:
+            yield Check("memory", "training", "missing", error.message, error.fix)
     yield from disk.disk(out, disk.training_bytes(options, chosen), sum(part.gigabytes for part in parts), needed)

@@ -14,7 +14,7 @@ from agsm_bench.doctor.machine import Device
 from agsm_bench.doctor.models import parameters
 from agsm_bench.folders import read_json
 from agsm_bench.model_options import ModelOptions
-from agsm_bench.training.config import TrainingOptions, tokens_config
+from agsm_bench.training.config import TrainingOptions, autocast_name, tokens_config
 from agsm_bench.weights import Part
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Network:
     """Tokens of the text."""
     others: int
     """Parameters of the other models."""
+    t5: int
+    """Of these, T5's."""
 
 
 def fits(
@@ -78,7 +80,10 @@ def fits(
         return Check("memory", "training", "ok", says)
     fitting = rows * (CLOSE * device.total - resident) / found.activations
     state: State = "missing" if total > device.total else "warning"
-    return Check("memory", "training", state, says, _less(options, model, device, dtype.itemsize, fitting))
+    less = _less(options, model, device, dtype.itemsize, fitting)
+    if backbone.name == "sd3" and (model.t5, model.offload) == ("on", "none"):
+        less = f"--t5 off saves {gigabytes(network.t5 * dtype.itemsize)}. {less}"
+    return Check("memory", "training", state, says, less)
 
 
 def _less(options: TrainingOptions, model: ModelOptions, device: Device, itemsize: int, rows: float) -> str:
@@ -109,7 +114,8 @@ def _network(backbone: Backbone, parts: Sequence[Part], model: ModelOptions, siz
         others["text_encoder_3"] = int(others["text_encoder_3"] * {"on": 1, "8bit": 0.5, "off": 0}[model.t5])
     size = size or getattr(backbone.training_data(0, False), "size", None)
     side = size // VAE_FACTOR if size else int(config["sample_size"])
-    return Network(config, side, _text_length(backbone, there), sum(others.values()))
+    length, t5 = _text_length(backbone, there), others.get("text_encoder_3", 0)
+    return Network(config, side, length, sum(others.values()), t5)
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -141,7 +147,6 @@ def _estimate(
     import diffusers
     import torch
 
-    from agsm_bench.training.loop import autocast_name
     from agsm_bench.training.memory import training_memory
 
     kind = getattr(diffusers, network.config["_class_name"])

@@ -127,8 +127,6 @@ def tokens_config(options: TrainingOptions, backbone: Backbone, polarities: int)
         raise UserError("--init empty is for UNets.", "Use --init normal.")
     if options.image_tokens and backbone.tokens.placement == "unet":
         raise UserError("--image-tokens is for MMDiT backbones.", "Leave it out.")
-    if not options.tokens + options.image_tokens:
-        raise UserError("--tokens is 0: there is nothing to train.", "Use at least 1.")
     return replace(
         backbone.tokens,
         count=options.tokens,
@@ -145,3 +143,16 @@ def fill(options: T, defaults: dict[str, Any]) -> T:
     values = asdict(options)  # type: ignore[call-overload]
     missing = {name: defaults[name] for name, value in values.items() if value is None and name in defaults}
     return replace(options, **missing)  # type: ignore[type-var]
+
+
+def autocast_name(asked: str, device: str) -> str:
+    """`no`, `fp16` or `bf16`; as released, half precision is the default on CUDA.
+
+    Raises:
+        UserError: fp16 on another device, where it has no gradient scaler.
+    """
+    if asked == "auto":
+        return "fp16" if device == "cuda" else "no"
+    if asked == "fp16" and device != "cuda":
+        raise UserError(f"--mixed-precision fp16 needs a CUDA GPU, this is {device}.", "Use bf16, or no.")
+    return asked

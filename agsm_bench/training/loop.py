@@ -17,7 +17,7 @@ from agsm_bench.errors import UserError
 from agsm_bench.parallel import ALONE, Processes
 from agsm_bench.training import log
 from agsm_bench.training.accumulation import accumulate
-from agsm_bench.training.config import LoopOptions
+from agsm_bench.training.config import LoopOptions, autocast_name
 from agsm_bench.training.job import PreferenceJob, Task, TokenJob, positive
 from agsm_bench.training.preference_task import PreferenceTask
 from agsm_bench.training.state import STATE_FILE, load_state, save_state
@@ -124,19 +124,6 @@ def memory_and_precision(denoiser: Denoiser, options: LoopOptions) -> Iterator[N
         denoiser.autocast = None
         if options.gradient_checkpointing:
             denoiser.network.disable_gradient_checkpointing()
-
-
-def autocast_name(asked: str, device: str) -> str:
-    """`no`, `fp16` or `bf16`; as released, half precision is the default on CUDA.
-
-    Raises:
-        UserError: fp16 on another device, where it has no gradient scaler.
-    """
-    if asked == "auto":
-        return "fp16" if device == "cuda" else "no"
-    if asked == "fp16" and device != "cuda":
-        raise UserError(f"--mixed-precision fp16 needs a CUDA GPU, this is {device}.", "Use bf16, or no.")
-    return asked
 
 
 def learning_rate(options: LoopOptions, step: int) -> float:

@@ -14,7 +14,7 @@ from agsm_bench.locking import alone
 from agsm_bench.parallel import join, launched
 from agsm_bench.provenance import provenance
 from agsm_bench.tokens.header import TOKENS_FILE
-from agsm_bench.training.config import LoopOptions, tokens_config
+from agsm_bench.training.config import LoopOptions, autocast_name, tokens_config
 from agsm_bench.training.job import Job
 from agsm_bench.training.preferences import read_preferences
 from agsm_bench.training.tracking import check_tracker
@@ -83,6 +83,7 @@ def _check(job: Job[Any, Any]) -> None:
     check_size(job.backbone, job.options.size)
     if job.options.size and job.backbone.domain != "photo":
         raise UserError(f"--size is for photographs; {job.backbone.name} has pictures of one size.", "Leave it out.")
+    autocast_name(job.options.mixed_precision, job.backbone.device().partition(":")[0])
     batches, count = job.options.accumulate, launched().count
     if batches % count:
         raise UserError(
@@ -90,7 +91,9 @@ def _check(job: Job[Any, Any]) -> None:
             f"Use --accumulate {count}, or another multiple of it.",
         )
     if isinstance(job.trainer, Trainer):
-        tokens_config(job.options, job.backbone, job.trainer.polarities)
+        config = tokens_config(job.options, job.backbone, job.trainer.polarities)
+        if not config.count + config.image_count:
+            raise UserError("--tokens is 0: there is nothing to train.", "Use at least 1.")
         job.trainer.check(job.objective_options, job.backbone)
         stream = job.pairs(False)
         if not (job.latents and stream.picture_key(0) in job.latents.files):
