@@ -123,6 +123,10 @@ class TrainingData(Protocol):
         """What the picture's latents are kept under: equal pictures have equal keys. None: it is drawn, not read."""
         ...
 
+    def version(self) -> str | None:
+        """Hash of what is read; None: it is drawn."""
+        ...
+
     def false_negatives(self, indices: Sequence[int]) -> np.ndarray:
         """bool [n, n]: whether the caption of item j is true of the picture of item i all the same; False for i = j."""
         ...

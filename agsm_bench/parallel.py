@@ -89,6 +89,9 @@ def join() -> Processes:
     """`launched`, each with a GPU of its own where there are any, and able to talk."""
     processes = launched()
     if processes.count > 1:
+        if absent := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+            fix = "Start with `accelerate launch` or torchrun, or unset WORLD_SIZE."
+            raise UserError(f"WORLD_SIZE is {processes.count}, and {absent[0]} is not set.", fix)
         import torch
         import torch.distributed as dist
 

@@ -85,7 +85,8 @@ class Records:
         """Both files sorted, without what no longer counts."""
         verdicts = list(self.verdicts())
         self._samples.replace(_image_record(*item) for item in sorted(self.images.items()))
-        self._scores.replace(map(_verdict_record, verdicts))
+        if verdicts or self._scores.path.exists():
+            self._scores.replace(map(_verdict_record, verdicts))
 
     def _judged(self, score: Score) -> Verdict:
         split_id(score.sample_id)

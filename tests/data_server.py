@@ -22,6 +22,10 @@ class Site:
     """The first answers end after so many bytes, one each."""
     statuses: list[int] = field(default_factory=list)
     """The first answers are these errors instead."""
+    pages: list[bytes] = field(default_factory=list)
+    """The first answers are these pages, of no stated length, as somebody in between sends them."""
+    skip: list[int] = field(default_factory=list)
+    """The first answers begin so many bytes after what was asked, one each."""
     asked: list[str] = field(default_factory=list)
     """The Range header of every request."""
     url: str = ""
@@ -37,7 +41,13 @@ class _Handler(BaseHTTPRequestHandler):
         if site.statuses:
             self.send_error(site.statuses.pop(0))
             return
+        if site.pages:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(site.pages.pop(0))
+            return
         start = int(asked.removeprefix("bytes=").rstrip("-") or 0) if site.ranges else 0
+        start += site.skip.pop(0) if site.skip else 0
         body = site.content[start:]
         self.send_response(206 if site.ranges else 200)
         if site.ranges:

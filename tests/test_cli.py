@@ -118,6 +118,7 @@ def refused(result: tuple[int, str, str], code: int, *words: str) -> None:
         (["eval", "geneval", "--backbone", "sd99"], ["Known: sd15, sd3, sdxl, shapes-mmdit, shapes-unet"]),
         (["eval", "geneval", "--limit", "0"], ["--limit", "at least 1"]),
         (["eval", "geneval", "--shard", "2/2"], ["--shard", "0/2"]),
+        (["eval", "geneval", "--shard", "²/3"], ["--shard", "0/2"]),
         (["eval", "geneval", "--unconditional", "negative"], ["--tokens"]),
         (["report", "--table", "14"], ["1", "13"]),
         (["shapes", "build", "shapes-vea"], ["Known: shapes-vae"]),

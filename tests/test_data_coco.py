@@ -84,3 +84,12 @@ def test_absent_data_is_named_with_the_command(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("AGSM_BENCH_DATA", str(tmp_path))
     with pytest.raises(MissingError, match="agsm-bench data get coco-train2017"):
         CocoPairs(0, held_out=False).item(0)
+
+
+def test_the_version_is_that_of_pictures_and_captions(root: Path) -> None:
+    data = CocoPairs(0, False, 8)
+    before = data.version()
+    assert CocoPairs(1, False, 16).version() == before != CocoPairs(0, True, 8).version()
+    record = root / ".records" / "coco-train2017.json"
+    record.write_text(record.read_text().replace('": "', '": "0', 1))
+    assert CocoPairs(0, False, 8).version() != before

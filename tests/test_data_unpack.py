@@ -83,8 +83,14 @@ def test_members_outside_and_links_are_refused_before_anything_is_written(tmp_pa
     assert {path.name for path in tmp_path.rglob("*")} == {"archive", "out"}
 
 
+def misnamed() -> bytes:
+    """A name that says that it is UTF-8, and is not."""
+    return zipped({"a.jpg": b"a", "é.jpg": b"e"}).replace("é.jpg".encode(), b"\xff\xff.jpg")
+
+
 WHOLE = zipped({"a.jpg": b"a" * 1000})
 TAR = tarred(("a.jpg", tarfile.REGTYPE, bytes(range(256)) * 40))
+BZIP = tarred(("a.jpg", tarfile.REGTYPE, bytes(range(256)) * 40), compression="bz2")
 
 
 @pytest.mark.parametrize(
@@ -96,6 +102,10 @@ TAR = tarred(("a.jpg", tarfile.REGTYPE, bytes(range(256)) * 40))
         WHOLE[:500] + b"b" + WHOLE[501:],
         TAR[: len(TAR) // 2],
         TAR[:-6] + bytes(6),
+        misnamed(),
+        BZIP[:30] + bytes(20) + BZIP[50:],
+        zipped({"a.jpg": b"a", "x": b"file", "x/y": b"below it"}),
+        zipped({"a.jpg": b"a", "n" * 300: b"a long name"}),
     ],
 )
 def test_damaged_archives(tmp_path: Path, content: bytes) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -184,10 +185,34 @@ def test_the_memory_is_said_to_be_the_trainings(doctor: Doctor) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--backbone", "sd99"], ["--backbone", "sd15", "--batch", 0], ["--device", "foo", "--backbone", "sd15"]],
+    [
+        ["--backbone", "sd99"],
+        ["--backbone", "sd15", "--batch", 0],
+        ["--device", "foo", "--backbone", "sd15"],
+        ["--backbone", "shapes-mmdit", "--size", 64],
+        ["--backbone", "sd15", "--size", 17],
+        ["--backbone", "sd15", "--mixed-precision", "fp16", "--device", "cpu"],
+        ["--model", "somewhere"],
+    ],
 )
 def test_flags_that_make_no_sense(cli: Cli, arguments: list[object]) -> None:
     assert cli("doctor", *arguments)[0] == 2
+
+
+def test_a_tracker_and_an_output_that_a_training_would_refuse(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, said, _ = cli("doctor", "--backbone", "shapes-mmdit", "--out", tmp_path / "file" / "run")
+    assert (code, "is no folder" in " ".join(said.split())) == (3, True)
+    if find_spec("wandb") is None:
+        code, said, _ = cli("doctor", "--backbone", "shapes-mmdit", "--tracker", "wandb", "--out", tmp_path / "run")
+        assert (code, "pip install wandb" in said) == (3, True)
+
+
+def test_the_memory_that_others_have_is_said(sd15: Path) -> None:
+    backbone = plugins.load("backbones", "sd15")
+    options = resolve(TrainingOptions(), backbone)
+    found = fits(backbone, [], options, ModelOptions(), Device("cuda:0", int(80e9), int(1e9)))
+    assert (found.state, "of which 1.0 GB are free now" in found.says) == ("warning", True)
 
 
 def test_the_memory_follows_the_flags() -> None:

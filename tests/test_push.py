@@ -56,6 +56,17 @@ def test_what_is_not_known_is_left_out(tmp_path: Path) -> None:
     assert "license" not in card.data.to_dict()
 
 
+def test_the_card_says_what_its_code_does_not_load(tmp_path: Path) -> None:
+    model = {"model": f"a/b@{COMMIT}", "t5": "off", "unet": f"tuned/unet@{COMMIT}"}
+    training = {"trainer": "agsm", "model": model, "variant": {"trainer": "dspo", "hash": "0123456789abcdef"}}
+    config = TokensConfig(backbone="sd3", placement="mmdit", dim=1536, layers=5)
+    save_tokens(SoftTokens(config), tmp_path, training)
+    text = bundle(tmp_path, "me/tokens", None, [])["README.md"].decode()
+    assert 'from_pretrained("a/b", text_encoder_3=None, tokenizer_3=None, dtype=torch.float16)' in text
+    assert f"trained with the UNET `tuned/unet@{COMMIT}` in the model" in text
+    assert "fine-tuned by `dspo` (hash `0123456789ab`)" in text
+
+
 def test_results_are_those_of_the_summary(tokens: Path) -> None:
     run = results_dir() / "runs" / RUN
     text = bundle(tokens, "me/mini", None, [run])["README.md"].decode()

@@ -117,6 +117,15 @@ def test_bfloat16_trains_close_to_float32(
     assert denoisers["shapes-mmdit"].autocast is None
 
 
+def test_accelerates_accumulation_is_left_out(
+    tmp_path: Path, denoisers: dict[str, Denoiser], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the environment it would divide the gradient."""
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    task = TokenTask(job(tmp_path), denoisers["shapes-mmdit"])
+    assert Training(task).accelerator.gradient_accumulation_steps == 1
+
+
 def test_half_precision_needs_a_gpu(tmp_path: Path, denoisers: dict[str, Denoiser]) -> None:
     assert autocast_name("auto", "cuda") == "fp16"
     with pytest.raises(UserError, match="CUDA"):

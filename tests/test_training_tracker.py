@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker, on_main_process
 from conftest import Cli
 
+from agsm_bench.errors import MissingError
 from agsm_bench.training.log import LOG_FILE, read
 from agsm_bench.training.tracking import tracked
 
@@ -80,3 +81,18 @@ def test_a_tracker_is_told_the_record_when_a_run_begins(tmp_path: Path) -> None:
         with tracked(accelerator, tmp_path, {"trainer": "agsm", "objective": {"gamma": 1}}, step):
             accelerator.log({"loss": 0.5}, step=step + 1)
         assert listener.told == [*begun, (step + 1, {"loss": 0.5}), "finished"]
+
+
+def test_a_tracker_that_does_not_start_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """wandb without a login raises its own error."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("No API key configured.\nUse wandb login.")
+
+    accelerator = Accelerator(cpu=True)
+    monkeypatch.setattr(accelerator, "init_trackers", fail)
+    with (
+        pytest.raises(MissingError, match=r"cannot start \(No API key configured\.\)\. .*wandb login"),
+        tracked(accelerator, tmp_path, {}, 0),
+    ):
+        pass

@@ -109,10 +109,16 @@ def verify(
     chosen = [dataset(name)] if name else [one for one in DATASETS.values() if places.record_of(one).exists()]
     if not chosen:
         raise MissingError(f"No dataset is in {places.root()}.", "Get one: agsm-bench data get coco-captions")
-    errors = []
+    errors: list[UserError] = []
     for one in chosen:
-        with phases(one.name) as show:
-            wrong = places.damaged(one, show)
+        try:
+            with phases(one.name) as show:
+                wrong = places.damaged(one, show)
+        except MissingError as error:
+            if name:
+                raise
+            errors.append(error)
+            continue
         if wrong:
             errors.append(places.damage(one, wrong))
         else:

@@ -70,7 +70,7 @@ def parse_shard(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     index, _, count = text.partition("/")
-    if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
+    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
         raise UserError(f"--shard is '{text}'.", "Use i/n with 0 <= i < n, e.g. --shard 0/2.")
     return int(index), int(count)
 

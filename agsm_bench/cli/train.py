@@ -16,6 +16,7 @@ from agsm_bench.cli.progress import phases, say
 from agsm_bench.contracts import PreferenceTrainer, Trainer, check_options
 from agsm_bench.errors import MissingError
 from agsm_bench.model_options import ModelOptions, changes, check_offload, configured
+from agsm_bench.parallel import launched
 from agsm_bench.protocol import training_defaults
 from agsm_bench.training.config import fill, options_of, resolve
 
@@ -118,11 +119,13 @@ def _run(
     resolved = resolve(fill(options, released), chosen)
     total = int(resolved.steps or 0)
     if isinstance(trainer, Trainer) and (latents := find_latents(chosen, resolved.size)):
-        typer.echo(f"Latents of {len(latents.files):,} pictures: {latents.spec.folder}", err=True)
+        if launched().first:
+            typer.echo(f"Latents of {len(latents.files):,} pictures: {latents.spec.folder}", err=True)
         inputs["latents"] = latents
     elif isinstance(trainer, Trainer) and (others := others_than(chosen, resolved.size)):
         note = "are of another VAE, type or size; `agsm-bench data encode` with this training's flags makes its own."
-        typer.echo(f"The latents that are kept ({', '.join(others)}) {note}", err=True)
+        if launched().first:
+            typer.echo(f"The latents that are kept ({', '.join(others)}) {note}", err=True)
     with phases(f"{trainer_name} on {backbone}") as show:
         path = run_training(
             trainer_name, trainer, chosen, resolved, own, folder,

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -57,6 +58,10 @@ class CocoPairs:
         """Of the file's content, and the size: an image has its latents once, however many captions and copies."""
         return picture_key(self._image(index), self.size)
 
+    def version(self) -> str:
+        """Of all pictures of the split and of the captions, as they were got."""
+        return _version(dataset(f"coco-{self._split}"), dataset("coco-captions"))
+
     def false_negatives(self, indices: Sequence[int]) -> np.ndarray:
         """bool [n, n]: True only for one image met twice, around an epoch's end."""
         ids = np.array([self._image(index).id for index in indices])
@@ -64,7 +69,11 @@ class CocoPairs:
 
     @cached_property
     def _images(self) -> tuple[CocoImage, ...]:
-        return coco_images("val2017" if self.held_out else "train2017")
+        return coco_images(self._split)
+
+    @property
+    def _split(self) -> Split:
+        return "val2017" if self.held_out else "train2017"
 
     def _image(self, index: int) -> CocoImage:
         epoch, place = divmod(index, len(self._images))
@@ -109,6 +118,11 @@ def coco_images(split: Split) -> tuple[CocoImage, ...]:
     """
     data = dataset(f"coco-{split}")
     return _read(data, ready(data), ready(dataset("coco-captions")) / f"captions_{split}.json")
+
+
+def _version(*sets: Dataset) -> str:
+    files = [read_record(data)["files"] for data in sets]
+    return sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 @cache

@@ -73,7 +73,12 @@ def _more(url: str, part: Path, size: int, most: int, show: ShowProgress) -> int
                 "Look at its page (agsm-bench data list --format json) and use --from FILE.",
             )
         response.raise_for_status()
+        if response.status_code == requests.codes.partial_content and _start(response.headers) != part.stat().st_size:
+            raise CutError(f"the server sent another part than {headers['Range']}")
         reason = _write(response, part, show)
+        if total is None and reason is None and part.stat().st_size != size:
+            part.write_bytes(b"")  # the page of somebody in between, not a beginning
+            raise CutError("the answer is another file")
     if (have := part.stat().st_size) <= most:
         raise CutError(f"the connection ended after {have:,} of {size:,} bytes") from reason
     return have
@@ -83,6 +88,12 @@ def _total(headers: Mapping[str, str]) -> int | None:
     """Size of the whole file, as the answer to a request for a range or for all of it gives it."""
     text = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
     return int(text) if text.isdigit() else None
+
+
+def _start(headers: Mapping[str, str]) -> int | None:
+    """Where the answer to a request for a range begins."""
+    text = headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
+    return int(text) if text.isdecimal() else None
 
 
 def _write(response: requests.Response, part: Path, show: ShowProgress) -> requests.RequestException | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from agsm_bench.data.places import (
     folder_of,
     how_to_get,
     part_of,
+    read_record,
     record,
     record_of,
     root,
@@ -53,7 +54,7 @@ def get(data: Dataset, show: ShowProgress, *, source: Path | None = None, again:
         UserError: the disk is full or not ours, or another process is at it.
         MissingError: the file cannot be had, or is not the one expected.
     """
-    if state(data) == "there" and not again:
+    if not again and state(data) == "there":
         return Got("there already")
     if source is not None:
         _check_readable(source)
@@ -138,7 +139,7 @@ def _how_checked(data: Dataset, checksum: str) -> str:
 def _unpacked(data: Dataset, file: Path, show: ShowProgress) -> Path:
     """A folder with the dataset's files, on the disk where they belong."""
     fresh = part_of(data) / "unpacked"
-    if file.suffix != Path(data.anchor).suffix:
+    if data.files != 1:
         return unpack(file, fresh, data.anchor, data.wanted, show)
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
@@ -147,14 +148,43 @@ def _unpacked(data: Dataset, file: Path, show: ShowProgress) -> Path:
 
 
 def _put(data: Dataset, fresh: Path) -> None:
-    """Moves the new folder into place; a reader sees the old one, none, or the new one."""
+    """Moves the new folder into place, with what of the old one is not the dataset's; a reader sees either or none.
+
+    Raises:
+        UserError: the old one is a link.
+    """
     count = sum(1 for _ in wanted_files(data, fresh))
     if data.files not in (None, count):
         raise MissingError(f"The file of {data.name} holds {count:,} files, not {data.files:,}.", "Use another copy.")
-    record_of(data).unlink(missing_ok=True)
     folder, old = folder_of(data), part_of(data) / "old"
+    if folder.is_symlink():
+        raise UserError(f"{folder} is a link.", f"Mend what it points to, or remove it: rm {folder}")
+    _keep_others(folder, fresh, _got_before(data))
+    record_of(data).unlink(missing_ok=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     if folder.exists():
         shutil.rmtree(old, ignore_errors=True)
         os.replace(folder, old)
     os.replace(fresh, folder)
+
+
+def _got_before(data: Dataset) -> Container[str]:
+    """Names of the files that an earlier call brought; not those of a folder that it only found."""
+    try:
+        found = read_record(data)
+    except MissingError:
+        return ()
+    return () if found.get("source") == "found" else found["files"]
+
+
+def _keep_others(folder: Path, fresh: Path, own: Container[str]) -> None:
+    """Gives the new folder what somebody else has put into the old one."""
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        if path.is_dir() or name.as_posix() in own or (fresh / name).exists():
+            continue
+        (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, fresh / name, follow_symlinks=False)
+        except OSError:  # a file system without links
+            shutil.copy2(path, fresh / name, follow_symlinks=False)

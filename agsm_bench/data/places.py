@@ -15,6 +15,8 @@ from agsm_bench.folders import read_json, write_json
 
 ROOT = "AGSM_BENCH_DATA"
 
+SHOWN = 10
+"""Damaged files that are named."""
 State = Literal["there", "partly", "absent"]
 """`partly`: a download was cut short, files are gone, or nobody has yet recorded what is there."""
 
@@ -58,18 +60,20 @@ def ready(data: Dataset) -> Path:
     return folder_of(data)
 
 
-def how_to_get(data: Dataset) -> str:
-    """The command that gets it, and what has to be asked for first."""
-    if data.url is None:
-        return f"ask for it at {data.page}, then agsm-bench data get {data.name} --from FILE"
-    return f"agsm-bench data get {data.name}"
+def how_to_get(data: Dataset, *, again: bool = False) -> str:
+    """The command that gets it, also where it is there, and what has to be asked for first."""
+    command = f"agsm-bench data get {data.name}{' --again' if again else ''}"
+    return command if data.url else f"ask for it at {data.page}, then {command} --from FILE"
 
 
 def state(data: Dataset) -> State:
     """Whether the dataset is there; counts its files, and does not read them (`damaged` does)."""
     folder = folder_of(data)
     if record_of(data).exists() and folder.is_dir():
-        files = read_record(data)["files"]
+        try:
+            files = read_record(data)["files"]
+        except MissingError:
+            return "partly"
         return "there" if sum(1 for _ in wanted_files(data, folder)) >= len(files) else "partly"
     begun = part_of(data).is_dir() and any(part_of(data).iterdir())
     return "partly" if begun or folder.exists() else "absent"
@@ -88,7 +92,7 @@ def wanted_files(data: Dataset, folder: Path) -> Iterator[str]:
 def read_record(data: Dataset) -> dict[str, Any]:
     """What `record` wrote; raises MissingError where it is damaged."""
     path = record_of(data)
-    fix = f"Get it again: agsm-bench data get {data.name} --again"
+    fix = f"Get it again: {how_to_get(data, again=True)}"
     value = read_json(path, fix)
     if not isinstance(value.get("files"), dict) or not value["files"]:
         raise MissingError(f"{path} is damaged.", fix)
@@ -136,9 +140,9 @@ def digest(path: Path, algorithm: str) -> str:
 
 def damage(data: Dataset, wrong: list[str]) -> UserError:
     """The error of `data verify`, exit code 1, with the damaged files named."""
-    count = len(read_record(data)["files"])
+    count, more = len(read_record(data)["files"]), f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
     return UserError(
-        f"{data.name}: {len(wrong)} of {count} files are gone or damaged: {', '.join(wrong)}.",
-        f"Get it again: agsm-bench data get {data.name} --again",
+        f"{data.name}: {len(wrong)} of {count} files are gone or damaged: {', '.join(wrong[:SHOWN])}{more}.",
+        f"Get it again: {how_to_get(data, again=True)}",
         ExitCode.REGRESSION,
     )

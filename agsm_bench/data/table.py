@@ -55,6 +55,7 @@ DATASETS: Mapping[str, Dataset] = {
             checksum="md5:cced6f7f71b7629ddf16f17bbcfab6b2",
             folder="coco/train2017",
             anchor="000000000009.jpg",
+            wanted=("*.jpg",),
             files=118_287,
         ),
         Dataset(
@@ -67,6 +68,7 @@ DATASETS: Mapping[str, Dataset] = {
             checksum="md5:442b8da7639aecaf257c1dceb8ba8c80",
             folder="coco/val2017",
             anchor="000000000139.jpg",
+            wanted=("*.jpg",),
             files=5_000,
         ),
         Dataset(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import lzma
 import shutil
@@ -19,8 +20,13 @@ from typing import Any
 from agsm_bench.data.places import ShowProgress
 from agsm_bench.errors import MissingError, UserError
 
-BROKEN = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError, RuntimeError)
-"""What the standard library raises for damaged archives, RuntimeError for encrypted ones."""
+BROKEN = (
+    *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError),
+    *(UnicodeError, RuntimeError, OSError),
+)
+"""What the standard library raises for damaged archives, RuntimeError for encrypted ones, OSError for bzip2."""
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
+"""An OSError that says nothing of the archive."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,9 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile | tarfile.TarFile, lis
                     pass  # the compressed stream's checksum comes last
                 yield opened_tar, members
     except BROKEN as error:
-        raise _bad(path, f"is damaged, or no zip or tar ({error})") from error
+        if isinstance(error, OSError) and error.errno in DISK:
+            raise
+        raise _bad(path, f"is damaged, or no zip or tar ({str(error).partition(chr(10))[0]})") from error
 
 
 def _zipped(info: zipfile.ZipInfo) -> _Member:

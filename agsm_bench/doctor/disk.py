@@ -74,6 +74,8 @@ def training_bytes(options: TrainingOptions, backbone: Backbone) -> int:
 
 def _check(place: Place, together: Mapping[int, int]) -> Check:
     existing = _existing(place.folder)
+    if not existing.is_dir():
+        return Check("disk", place.name, "missing", f"{existing} is no folder.", _FIXES[place.name])
     free, needs = shutil.disk_usage(existing).free, together[existing.stat().st_dev]
     says = f"{gigabytes(free)} free at {place.folder.absolute()}"
     says += f"; {gigabytes(place.needs)} {place.of}" if place.needs else ""

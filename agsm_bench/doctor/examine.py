@@ -12,9 +12,10 @@ from agsm_bench.doctor.check import Check
 from agsm_bench.doctor.machine import compiler, find_device, slow_on_cpu
 from agsm_bench.doctor.memory import fits
 from agsm_bench.doctor.packages import packages
-from agsm_bench.errors import MissingError
-from agsm_bench.model_options import ModelOptions, configured
-from agsm_bench.training.config import TrainingOptions, resolve
+from agsm_bench.errors import MissingError, UserError
+from agsm_bench.model_options import ModelOptions, changes, configured
+from agsm_bench.training.config import TrainingOptions, check_loop, resolve
+from agsm_bench.training.tracking import check_tracker
 from agsm_bench.weights import TOGETHER, Part
 
 
@@ -32,8 +33,18 @@ def examine(name: str | None, model: ModelOptions, training: TrainingOptions, ou
     """
     for options in (model, training):
         check_options(options)
+    if name is None and (changed := changes(model)):
+        raise UserError(f"--{next(iter(changed))} says nothing without --backbone.", "Add --backbone NAME.")
     yield from packages(bits=model.t5 == "8bit")
+    yield from _tracker(training.tracker)
     yield from _overview(out) if name is None else _one(name, model, training, out)
+
+
+def _tracker(name: str) -> Iterator[Check]:
+    try:
+        check_tracker(name)
+    except MissingError as error:
+        yield Check("packages", name, "missing", error.message, error.fix)
 
 
 def _overview(out: Path) -> Iterator[Check]:
@@ -63,6 +74,7 @@ def _one(name: str, model: ModelOptions, training: TrainingOptions, out: Path) -
         chosen, parts = plain, [Part("model", problem=error)]
     needed = data.TRAINING if chosen.domain == "photo" else ()
     options = resolve(training, chosen)
+    check_loop(options, chosen, device.name)
     yield from slow_on_cpu(chosen, device)
     if model.compile:
         yield compiler(device)

@@ -77,7 +77,10 @@ def fits(
         f"other models and the process {gigabytes(resident - found.network)}"
     )
     if total <= CLOSE * device.total:
-        return Check("memory", "training", "ok", says)
+        if total <= device.free:
+            return Check("memory", "training", "ok", says)
+        says += f", of which {gigabytes(device.free)} are free now"
+        return Check("memory", "training", "warning", says, "End what else uses it.")
     fitting = rows * (CLOSE * device.total - resident) / found.activations
     state: State = "missing" if total > device.total else "warning"
     less = _less(options, model, device, dtype.itemsize, fitting)

@@ -80,6 +80,7 @@ def _what(header: TokensHeader, backbone: Backbone) -> Iterator[str]:
 def _how(header: TokensHeader, backbone: Backbone, repo: str, base: str | None) -> Iterator[str]:
     load, options = _loading(header, backbone, base)
     yield "## How to use\n"
+    yield from _changed(header)
     yield "With the package `agsm-bench` installed:\n"
     yield "```python\nimport torch"
     yield "from diffusers import DiffusionPipeline"
@@ -93,13 +94,26 @@ def _how(header: TokensHeader, backbone: Backbone, repo: str, base: str | None) 
     yield f'    image = pipe("a photo of three red circles"{options}).images[0]\n```\n'
 
 
+def _changed(header: TokensHeader) -> Iterator[str]:
+    """What the tokens were trained on that the code below does not load."""
+    model, variant = header.training.get("model", {}), header.training.get("variant")
+    for name in ("unet", "lora", "vae"):
+        if name in model:
+            yield f"The tokens were trained with the {name.upper()} `{model[name]}` in the model: load it first.\n"
+    if variant:
+        tuned = f"fine-tuned by `{variant['trainer']}` (hash `{variant['hash'][:12]}`)"
+        yield f"The tokens were trained on a backbone {tuned}: load its weights first.\n"
+
+
 def _loading(header: TokensHeader, backbone: Backbone, base: str | None) -> tuple[str, str]:
     """Arguments of `from_pretrained`, and further ones of the call."""
     name, mmdit = header.config.backbone, header.config.placement == "mmdit"
+    # where there is no T5, as of the miniature, the pipeline fills its place with zeros, and must be told
+    has_t5 = backbone.domain == "photo" and header.training.get("model", {}).get("t5") != "off"
+    without_t5 = ", text_encoder_3=None, tokenizer_3=None" * (mmdit and not has_t5)
     if backbone.domain == "photo":
-        return f'"{base or "PATH OF THE MODEL"}", dtype=torch.float16).to("cuda"', ", max_sequence_length=512" * mmdit
-    # the miniature has no T5, whose place the pipeline would fill with zeros
-    without_t5 = ", text_encoder_3=None, tokenizer_3=None" * mmdit
+        model = f'"{base or "PATH OF THE MODEL"}"{without_t5}'
+        return f'{model}, dtype=torch.float16).to("cuda"', ", max_sequence_length=512" * mmdit
     return f'weights_folder("{name}"){without_t5}, dtype=torch.float32', ", max_sequence_length=0" * mmdit
 
 

@@ -22,7 +22,10 @@ from agsm_bench.variant import combined_hash, weights_hash
 Options = tuple[tuple[str, Any], ...]
 """Names and values, sorted by name."""
 
-NO_OPTIONS = {"trainer", "backbone", "objective", "seed", "hash", "variant", "kind", "base", "preferences", "pairs"}
+NO_OPTIONS = {
+    *("trainer", "backbone", "objective", "seed", "hash", "variant", "kind", "base"),
+    *("data", "preferences", "pairs"),
+}
 """What a record of soft tokens, or of a variant, holds besides options."""
 
 

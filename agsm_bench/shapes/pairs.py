@@ -30,6 +30,9 @@ class ShapesPairs:
         """The item's caption."""
         return self._draw(index)[1]
 
+    def version(self) -> None:
+        """Drawn."""
+
     def picture_key(self, index: int) -> None:
         """None: drawn anew each time."""
 

@@ -35,6 +35,9 @@ class Reworded:
     def caption(self, index: int) -> str:
         return reworded(self.data.caption(index), self.opening)
 
+    def version(self) -> str | None:
+        return self.data.version()
+
     def picture_key(self, index: int) -> str | None:
         return self.data.picture_key(index)
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer, option
+from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer, check_size, option
 from agsm_bench.errors import UserError
 from agsm_bench.tokens.header import TokensConfig
 
@@ -143,6 +143,14 @@ def fill(options: T, defaults: dict[str, Any]) -> T:
     values = asdict(options)  # type: ignore[call-overload]
     missing = {name: defaults[name] for name, value in values.items() if value is None and name in defaults}
     return replace(options, **missing)  # type: ignore[type-var]
+
+
+def check_loop(options: LoopOptions, backbone: Backbone, device: str) -> None:
+    """Raises UserError for resolved options that the backbone, or the device (as torch calls it), has no use for."""
+    check_size(backbone, options.size)
+    if options.size and backbone.domain != "photo":
+        raise UserError(f"--size is for photographs; {backbone.name} has pictures of one size.", "Leave it out.")
+    autocast_name(options.mixed_precision, device.partition(":")[0])
 
 
 def autocast_name(asked: str, device: str) -> str:

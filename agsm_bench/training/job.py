@@ -55,6 +55,11 @@ class Job(Generic[TrainerT, OptionsT]):
         """Hash of the backbone's weight files; takes as long as reading them."""
         return weights_hash(self.backbone)
 
+    @cached_property
+    def data(self) -> str | None:
+        """Hash of what tokens are trained on; None: it is drawn, or they are the preference pairs."""
+        return None if self.preferences else self.pairs(held_out=False).version()
+
     def describe(self) -> dict[str, Any]:
         """What the run's files say of it: the trainer, the backbone, every option, and the data's and weights' hash."""
         pairs = self.preferences
@@ -65,6 +70,7 @@ class Job(Generic[TrainerT, OptionsT]):
             "objective": asdict(self.objective_options),
             **({"variant": self.variant.describe()} if self.variant else {}),
             **({"model": self.backbone.settings(), "weights": self.weights} if self.backbone.settings else {}),
+            **({"data": self.data} if self.data else {}),
             **({"preferences": pairs.hash, "pairs": pairs.describe()} if pairs else {}),
         }
 

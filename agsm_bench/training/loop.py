@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import GradientAccumulationPlugin
 
 from agsm_bench.contracts import Trainer
 from agsm_bench.diffusion.denoiser import Denoiser
@@ -36,6 +37,8 @@ class Training:
             cpu=task.denoiser.device.type == "cpu",
             log_with=None if self.options.tracker == "none" else self.options.tracker,
             project_dir=task.job.out,
+            # accumulation is ours; accelerate's would come from the environment and divide the gradient
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         )
         optimizer = torch.optim.AdamW(
             task.trained.values(),

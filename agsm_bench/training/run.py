@@ -7,14 +7,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer, check_size
+from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer
 from agsm_bench.errors import ExitCode, MissingError, UserError
 from agsm_bench.folders import ensure_writable, read_json, write_json
 from agsm_bench.locking import alone
 from agsm_bench.parallel import join, launched
 from agsm_bench.provenance import provenance
 from agsm_bench.tokens.header import TOKENS_FILE
-from agsm_bench.training.config import LoopOptions, autocast_name, tokens_config
+from agsm_bench.training.config import LoopOptions, check_loop, tokens_config
 from agsm_bench.training.job import Job
 from agsm_bench.training.preferences import read_preferences
 from agsm_bench.training.tracking import check_tracker
@@ -65,7 +65,7 @@ def run_training(
     from agsm_bench.diffusion.variants import load_denoiser
     from agsm_bench.training.loop import train
 
-    notes = {"latents": latents.describe()} if latents else {}
+    notes = {"processes": processes.count} | ({"latents": latents.describe()} if latents else {})
     try:
         with ExitStack() as held:
             processes.on_first(lambda: _claim(out, job.describe(), notes, backbone.device(), held))
@@ -80,10 +80,7 @@ def run_training(
 
 def _check(job: Job[Any, Any]) -> None:
     """Raises UserError for what the backbone, the data or the processes have no use for, MissingError for no data."""
-    check_size(job.backbone, job.options.size)
-    if job.options.size and job.backbone.domain != "photo":
-        raise UserError(f"--size is for photographs; {job.backbone.name} has pictures of one size.", "Leave it out.")
-    autocast_name(job.options.mixed_precision, job.backbone.device().partition(":")[0])
+    check_loop(job.options, job.backbone, job.backbone.device())
     batches, count = job.options.accumulate, launched().count
     if batches % count:
         raise UserError(

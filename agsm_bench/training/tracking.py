@@ -32,6 +32,9 @@ def tracked(accelerator: Accelerator, out: Path, config: Mapping[str, Any], step
         out: the run's folder. TensorBoard writes to `out`/tensorboard; the others get one run a folder.
         config: the run's record, told when it begins.
         step: where the training goes on; a tracker that heard of later steps goes back, or hears the same again.
+
+    Raises:
+        MissingError: a tracker does not start.
     """
     folder = out.resolve()
     lasting = json.dumps({**config, "steps": None})  # a run may go on to more steps
@@ -42,7 +45,12 @@ def tracked(accelerator: Accelerator, out: Path, config: Mapping[str, Any], step
         "wandb": {"name": folder.name, "id": name, "resume": "allow", "dir": str(out)},
     }
     inside = any(str(tracker) == "tensorboard" for tracker in accelerator.log_with)
-    accelerator.init_trackers("tensorboard" if inside else PROJECT, None if step else _flat(config), settings)
+    try:
+        accelerator.init_trackers("tensorboard" if inside else PROJECT, None if step else _flat(config), settings)
+    except Exception as error:  # each tracker has its own, e.g. for a login that is missing
+        reason = str(error).partition("\n")[0]
+        fix = "Log in to it, or leave --tracker out. wandb: `wandb login`, or WANDB_MODE=offline."
+        raise MissingError(f"The tracker cannot start ({reason}).", fix) from error
     try:
         yield
     finally:
