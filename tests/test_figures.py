@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from agsm_bench.cli.main import app
 from agsm_bench.report.evidence import keep
-from agsm_bench.report.figures import load_figure, measure
+from agsm_bench.report.figures import load_figure, measure, smoothed
 from agsm_bench.report.runs import find_runs
 
 
@@ -69,6 +69,14 @@ def test_the_picture_and_its_numbers() -> None:
     )
     assert {row["line"] for row in rows} == {"AGSM", "SoftREPA"}
     assert sum(row["quantity"] == "loss of long-agsm" for row in rows) == 4
+
+
+def test_the_drawn_loss_is_smooth_and_begins_at_one() -> None:
+    first, second = (tuple((50 * i, value + i % 2) for i in range(1, 41)) for value in (1.0, 3.0))
+    mean, *seeds = smoothed([first, second])
+    assert mean == tuple((step, 1.0) for step in (500, 1000, 1500, 2000))
+    assert [row[0][1] for row in seeds] == [pytest.approx(1.5 / 2.5), pytest.approx(3.5 / 2.5)]
+    assert smoothed([]) == []
 
 
 def test_one_seed_is_one_curve_and_a_damaged_log_is_named() -> None:

@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from agsm_bench.errors import UserError
@@ -26,6 +27,8 @@ from agsm_bench.training import log
 from agsm_bench.training.run import CONFIG_FILE
 
 NUMBERS = (4,)
+SMOOTH = 10
+"""Lines of a log behind a point of the drawn loss: a single one hangs on the timesteps that it happened to draw."""
 Loss = tuple[tuple[int, float], ...]
 """(step, mean loss since the line before)."""
 
@@ -112,10 +115,11 @@ def draw(figure: Figure, measured: Sequence[Measured], path: Path) -> None:
             left.plot(steps, values, form, color=color, label=each.line.label)
             bounds = ([100 * getattr(cell, end) for _, cell in each.cells] for end in ("low", "high"))
             left.fill_between(steps, *bounds, color=color, alpha=0.15, linewidth=0)
-            for index, loss in enumerate(each.losses.values()):
-                first = next((value for _, value in loss), 1.0) or 1.0
-                label = each.line.label if index == 0 else None
-                right.plot(*zip(*((s, v / first) for s, v in loss), strict=True), color=color, label=label)
+            mean, *seeds = smoothed(list(each.losses.values())) or [()]
+            for loss in seeds:
+                right.plot(*zip(*loss, strict=True), color=color, alpha=0.35, linewidth=0.8)
+            if mean:
+                right.plot(*zip(*mean, strict=True), form[1:], color=color, label=each.line.label)
         for axes, name in ((left, f"{figure.label} (%)"), (right, "Training loss, relative to its start")):
             axes.set_title(name, fontsize=10)
             axes.set_xlabel("step")
@@ -127,6 +131,17 @@ def draw(figure: Figure, measured: Sequence[Measured], path: Path) -> None:
                 axes.text(0.5, 0.5, "not measured yet", transform=axes.transAxes, ha="center")
         metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(path.suffix[1:])
         canvas.savefig(path, dpi=150, metadata=metadata)
+
+
+def smoothed(losses: Sequence[Loss]) -> list[Loss]:
+    """The mean over the seeds, then each seed's: means over blocks of lines, relative to the first block of all."""
+    if not losses:
+        return []
+    rows = [[loss[start : start + SMOOTH] for start in range(0, len(loss), SMOOTH)] for loss in losses]
+    seeds = [[(block[-1][0], fmean(value for _, value in block)) for block in row] for row in rows]
+    mean = [(points[0][0], fmean(value for _, value in points)) for points in zip(*seeds, strict=False)]
+    start = mean[0][1] if mean and mean[0][1] else 1.0
+    return [tuple((step, value / start) for step, value in row) for row in (mean, *seeds) if row]
 
 
 def _line(spec: Mapping[str, Any], data: Mapping[str, Any]) -> Line:
