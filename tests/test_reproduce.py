@@ -237,10 +237,10 @@ def test_dry_run_lists_every_run_and_writes_nothing(project: Path, cli: Cli) -> 
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0].split() == ["run", "minutes", "MB", "for"]
-    assert len(lines) == 2 + 15  # 3 x 2 trainings, evaluated, the negative half twice more, and the base
+    assert len(lines) == 2 + 23  # 5 x 2 trainings, evaluated, the negative half twice more, and the base
     agsm = next(line.split() for line in lines if line.startswith("agsm-shapes-mmdit-0 "))
     assert agsm == ["agsm-shapes-mmdit-0", "3.2", "1.4", "4,5"]
-    assert lines[-1].startswith("15 of 15 runs to do: about ")
+    assert lines[-1].startswith("23 of 23 runs to do: about ")
     assert "with --jobs 2, " in lines[-1]
     assert not (project / "runs").exists()
 
