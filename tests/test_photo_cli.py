@@ -144,9 +144,11 @@ def test_eval_goes_on_after_an_interruption_and_keeps_its_images(
     assert "Mask2Former" in error
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_fine_tuning_on_preferences(cli: Cli, folders: dict[str, Path], tmp_path: Path, name: str) -> None:
-    """Diffusion-DPO as LoRA, then tokens and images on top of it."""
+@pytest.mark.parametrize(("trainer", "name"), [("diffusion_dpo", "sd15"), ("dspo", "sdxl"), ("diffusion_dpo", "sd3")])
+def test_fine_tuning_on_preferences(
+    cli: Cli, folders: dict[str, Path], tmp_path: Path, trainer: str, name: str
+) -> None:
+    """As LoRA, then tokens and images on top of it."""
     pairs = tmp_path / "pairs"
     pairs.mkdir()
     lines = []
@@ -156,7 +158,7 @@ def test_fine_tuning_on_preferences(cli: Cli, folders: dict[str, Path], tmp_path
         lines.append({"prompt": f"red {i}", "preferred": f"{i}-good.png", "rejected": f"{i}-bad.png"})
     (pairs / "preferences.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     model = ["--backbone", name, "--model", folders[name]]
-    command = ["train", "diffusion_dpo", *model, *TRAINING, "--rank", 2, "--preferences", pairs]
+    command = ["train", trainer, *model, *TRAINING, "--rank", 2, "--preferences", pairs]
     code, _, error = cli(*command, "--learning-rate", 0.1, "--out", tmp_path / "dpo")
     assert code == 0, error
     tuned = ["--backbone-weights", tmp_path / "dpo"]
