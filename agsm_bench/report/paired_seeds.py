@@ -1,6 +1,7 @@
 """The difference that training made, over several seeds: `python -m agsm_bench.report.paired_seeds BASE RUN [RUN ...]`.
 
-The runs are equal but for their training seeds. Intervals are over prompts and, with several runs, over seeds
+The runs are equal but for their training seeds. `RUN [RUN ...] --bases BASE [BASE ...]` compares each with a base of
+its own, e.g. of the same seed. Intervals are over prompts and, with several runs, over seeds
 (`agsm_bench.hypotheses`). Runs without their images will do.
 """
 
@@ -26,19 +27,20 @@ LINES = (
 """Metric, and the tag it is of; `mean`: of the tags' means; empty: of all images."""
 
 
-def difference(base: Path, runs: Sequence[Path], metric: str, tag: str) -> Effect:
-    """Runs minus base, on the images that all have judged.
+def difference(bases: Sequence[Path], runs: Sequence[Path], metric: str, tag: str) -> Effect:
+    """Runs minus their bases, on the images that all have judged.
 
     Raises:
         MissingError: a folder is no run, or damaged.
     """
-    spec = load_manifest(base).spec
+    spec = load_manifest(bases[0]).spec
     tags = {p.id: p.tag for p in plugins.load("benchmarks", spec.benchmark).prompts(spec.domain)}
-    columns = [_values(folder, metric) for folder in (base, *runs)]
-    ids = [i for i in sorted(set.intersection(*map(set, columns))) if tag in ("", "mean", tags[split_id(i)[0]])]
+    values = {folder: _values(folder, metric) for folder in (*bases, *runs)}
+    ids = [i for i in sorted(set.intersection(*map(set, values.values()))) if tag in ("", "mean", tags[split_id(i)[0]])]
     clusters = [split_id(i)[0] for i in ids]
     groups = [tags[cluster] if tag == "mean" else "" for cluster in clusters]
-    return effect([[column[i] - columns[0][i] for i in ids] for column in columns[1:]], clusters, groups)
+    pairs = [(values[run], values[base]) for run, base in zip(runs, bases, strict=True)]
+    return effect([[ours[i] - theirs[i] for i in ids] for ours, theirs in pairs], clusters, groups)
 
 
 def _values(folder: Path, metric: str) -> dict[str, float]:
@@ -46,14 +48,18 @@ def _values(folder: Path, metric: str) -> dict[str, float]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Prints points with their 95% intervals."""
     parser = argparse.ArgumentParser(prog="python -m agsm_bench.report.paired_seeds", description=__doc__)
-    parser.add_argument("base", type=Path)
-    parser.add_argument("runs", type=Path, nargs="+")
-    given = parser.parse_args()
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="the first is the base, but for --bases")
+    parser.add_argument("--bases", type=Path, nargs="+", default=[])
+    given = parser.parse_args(arguments)
+    runs = given.runs if given.bases else given.runs[1:]
+    bases = given.bases or given.runs[:1] * len(runs)
+    if not runs or len(bases) != len(runs):
+        parser.error(f"{len(runs)} runs and {len(bases)} bases")
     for metric, tag in LINES:
-        found = difference(given.base, given.runs, metric, tag)
+        found = difference(bases, runs, metric, tag)
         points = [100 * value for value in (found.value, *found.interval())]
         print(f"{metric:<16} {tag or 'all images':<10} {points[0]:+.1f} ({points[1]:+.1f} to {points[2]:+.1f})")
 
