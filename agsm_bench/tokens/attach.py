@@ -5,7 +5,8 @@ MMDiT (SD3): in each of the first blocks the tokens join the text sequence and t
 after it, so every block gets fresh ones. They live behind the `context_embedder`, at its output width, or go
 through it first, before their time embedding is added (`text_dim`: SoftREPA's code, transformer.py). Text carries
 no positional encoding there, so after the text (AGSM) and before it (SoftREPA) is the same function.
-Image tokens (paper Table 12; no code was released) do the same in the image's sequence, after the patches.
+Image tokens (paper Table 12; no code was released) do the same in the image's sequence, after the patches: a
+psi+ and a psi- of their own, with a time embedding of their own, without positional encoding, dropped after the block.
 """
 
 from __future__ import annotations
