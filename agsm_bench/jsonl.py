@@ -67,7 +67,7 @@ class Journal:
         for number, line in enumerate(lines, 1):
             try:
                 yield parse(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
                 raise MissingError(
                     f"{self.path} line {number} is damaged ({type(error).__name__}: {error}).",
                     self.fix.format(number=number, path=self.path),

@@ -19,6 +19,8 @@ VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.mode
 """Files that hold one, any of these sets."""
 WITHOUT_WEIGHTS = (TOKENIZER, "scheduler", *NOT_LOADED)
 """Those, and the ones that have no weights."""
+TOGETHER = "parts"
+"""Name of a `Part` that stands for all: what is wrong is that they do not belong together."""
 LONGEST_HEADER = 100_000_000
 """Bytes; the limit of the safetensors library."""
 
@@ -139,10 +141,6 @@ def model_files(located: Located, subfolder: str = "") -> list[Path]:
         raise MissingError(f"The weights of {part}{located.name} are not at {folder}.", located.fix)
     _check_shards(located, folder, chosen)
     return chosen
-
-
-TOGETHER = "parts"
-"""Name of a part that stands for all: what is wrong is that they do not belong together."""
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import Cli
 from data_server import Site
-from test_data_get import FILES, TINY, is_whole, offer, refused, site
+from test_data_get import ARCHIVE, FILES, TINY, is_whole, offer, refused, site
 
-from agsm_bench.data.places import folder_of, record_of
+from agsm_bench.data.places import folder_of, part_of, record_of
 from agsm_bench.locking import alone
 
 __all__ = ["site"]  # a fixture
@@ -38,10 +39,37 @@ def test_what_others_put_beside_it_stays(cli: Cli, site: Site, recorded: str) ->
         record_of(TINY).unlink()
     if recorded == "found":
         record_of(TINY).write_text(json.dumps({"source": "found", "files": {"0.jpg": "", "notes/mine.txt": ""}}))
+    (folder_of(TINY) / "link").symlink_to(mine.parent)
+    (folder_of(TINY) / "dangling").symlink_to("nowhere")
     (folder_of(TINY) / "1.jpg").write_bytes(b"damaged")
-    assert cli("data", "get", "tiny", "--again")[0] == 0
-    assert mine.read_text() == "mine"
+    for _ in range(2):  # what was kept once is still not the dataset's
+        assert cli("data", "get", "tiny", "--again")[0] == 0
+        assert mine.read_text() == "mine"
+        assert (folder_of(TINY) / "link" / "mine.txt").read_text() == "mine"
+        assert (folder_of(TINY) / "dangling").is_symlink()
     assert (folder_of(TINY) / "1.jpg").read_bytes() == FILES["top/val/1.jpg"]
+    mine.write_text("edited")
+    assert cli("data", "verify")[0] == 0
+
+
+def test_a_kill_between_the_two_moves_loses_nothing(cli: Cli, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli("data", "get", "tiny")
+    (folder_of(TINY) / "mine.txt").write_text("mine")
+    moves, replace_ = [], os.replace
+
+    def dying(source: Path, target: Path) -> None:
+        if Path(target) == folder_of(TINY):
+            raise KeyboardInterrupt
+        moves.append(target)
+        replace_(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("agsm_bench.data.get.os.replace", dying)
+        assert cli("data", "get", "tiny", "--again")[0] == 130
+    assert moves
+    assert not folder_of(TINY).exists()
+    assert cli("data", "get", "tiny")[0] == 0
+    assert (folder_of(TINY) / "mine.txt").read_text() == "mine"
 
 
 def test_a_stray_file_does_not_make_a_whole_folder_partly(
@@ -60,6 +88,7 @@ def test_a_link_is_not_replaced(cli: Cli, site: Site, tmp_path: Path) -> None:
     folder_of(TINY).parent.mkdir(parents=True)
     folder_of(TINY).symlink_to(tmp_path / "elsewhere")
     refused(cli("data", "get", "tiny"), 2, "is a link", "rm ")
+    assert site.asked == []
     assert folder_of(TINY).is_symlink()
 
 
@@ -83,6 +112,15 @@ def test_a_page_of_somebody_in_between_is_no_beginning(cli: Cli, site: Site) -> 
     assert cli("data", "get", "tiny")[0] == 0
     assert is_whole()
     assert site.asked == ["bytes=0-"] * 3
+
+
+def test_nor_does_it_take_what_is_there(cli: Cli, site: Site) -> None:
+    part_of(TINY).mkdir(parents=True)
+    (part_of(TINY) / "tiny.zip").write_bytes(ARCHIVE[:3000])
+    site.pages = [b"<html>Accept our terms</html>"]
+    assert cli("data", "get", "tiny")[0] == 0
+    assert is_whole()
+    assert site.asked == ["bytes=3000-"] * 2
 
 
 def test_another_part_than_was_asked_for_is_not_taken(cli: Cli, site: Site) -> None:

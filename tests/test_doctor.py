@@ -61,7 +61,7 @@ def put_data(name: str) -> None:
     names = one.wanted if name == "coco-captions" else (one.anchor,)
     for file in names:
         (folder / file).write_bytes(b"{}")
-    places.record(one, "test", None, lambda *_: None)
+    places.record(one, names, "test", None, lambda *_: None)
 
 
 def test_the_shapes_domain_has_all_and_the_rest_does_not_fail_it(doctor: Doctor) -> None:

@@ -76,7 +76,11 @@ def test_the_drawn_loss_is_smooth_and_begins_at_one() -> None:
     mean, *seeds = smoothed([first, second])
     assert mean == tuple((step, 1.0) for step in (500, 1000, 1500, 2000))
     assert [row[0][1] for row in seeds] == [pytest.approx(1.5 / 2.5), pytest.approx(3.5 / 2.5)]
-    assert smoothed([]) == []
+    assert smoothed([]) == smoothed([()]) == []
+    mean, *seeds = smoothed([first, second[:25]])  # one still runs
+    assert [step for step, _ in mean] == [500, 1000]
+    assert [len(row) for row in seeds] == [4, 3]
+    assert mean[0][1] == 1.0
 
 
 def test_one_seed_is_one_curve_and_a_damaged_log_is_named() -> None:

@@ -54,6 +54,15 @@ def test_a_tensor_that_is_absent(tiny_models: dict[str, Path], tmp_path: Path, n
         backbone(name, folder).load()
 
 
+def test_an_index_that_names_no_text_encoder(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    folder = copied(tiny_models["sd15"], tmp_path)
+    index = json.loads((folder / "model_index.json").read_text())
+    index["text_encoder"] = ["transformers", "NoSuchModel"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(MissingError, match=r"does not load .*NoSuchModel"):
+        backbone("sd15", folder).load()
+
+
 def test_a_vae_that_is_loaded_alone_is_whole(tiny_models: dict[str, Path], tmp_path: Path) -> None:
     folder = copied(tiny_models["sd3"], tmp_path)
     (file,) = (folder / "vae").glob("*.safetensors")

@@ -99,15 +99,28 @@ def test_a_training_that_never_began_holds_no_folder(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "config.json").read_text())["training"]["layers"] == 2
 
 
-@pytest.mark.parametrize("training", [[], "x", None])
-def test_a_damaged_configuration_is_named(tmp_path: Path, training: object) -> None:
-    run(tmp_path, steps=1)
-    (tmp_path / "config.json").write_text(json.dumps({"training": training}))
-    with pytest.raises(MissingError, match=r"config\.json is damaged"):
+@pytest.mark.parametrize("content", [{"training": []}, {"training": "x"}, {"_class_name": "UNet2DConditionModel"}])
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_damaged_configuration_is_named_and_somebody_elses_stays(
+    tmp_path: Path, content: object, begun: bool
+) -> None:
+    if begun:
+        run(tmp_path, steps=1)
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(MissingError, match=r"config\.json is damaged, or no training's.*--out"):
         run(tmp_path, steps=2)
+    assert json.loads((tmp_path / "config.json").read_text()) == content
 
 
-@pytest.mark.parametrize("line", ["garbage", "{}", "7"])
+def test_tokens_that_were_kept_before_the_first_checkpoint_are_a_beginning(tmp_path: Path) -> None:
+    run(tmp_path, steps=2, keep_every=1)
+    for name in (STATE_FILE, "soft_tokens.safetensors"):
+        (tmp_path / name).unlink()
+    with pytest.raises(UserError, match="another configuration"):
+        run(tmp_path, steps=2, keep_every=1, learning_rate=0.5)
+
+
+@pytest.mark.parametrize("line", ["garbage", "{}", "7", '{"step": "x"}', '{"step": Infinity}'])
 def test_a_damaged_log_is_named_and_kept(tmp_path: Path, line: str) -> None:
     run(tmp_path, steps=3)
     log = tmp_path / "train.jsonl"

@@ -75,10 +75,9 @@ def _more(url: str, part: Path, size: int, most: int, show: ShowProgress) -> int
         response.raise_for_status()
         if response.status_code == requests.codes.partial_content and _start(response.headers) != part.stat().st_size:
             raise CutError(f"the server sent another part than {headers['Range']}")
+        if total is None:  # maybe the page of somebody in between
+            raise CutError("the answer does not say its size")
         reason = _write(response, part, show)
-        if total is None and reason is None and part.stat().st_size != size:
-            part.write_bytes(b"")  # the page of somebody in between, not a beginning
-            raise CutError("the answer is another file")
     if (have := part.stat().st_size) <= most:
         raise CutError(f"the connection ended after {have:,} of {size:,} bytes") from reason
     return have

@@ -60,16 +60,18 @@ def get(data: Dataset, show: ShowProgress, *, source: Path | None = None, again:
         _check_readable(source)
     with _only_one(data):
         if source is None and not again and _found_whole(data):
-            record(data, "found", None, show)
+            record(data, sorted(wanted_files(data, folder_of(data))), "found", None, show)
             return Got("found")
+        if folder_of(data).is_symlink():
+            raise UserError(f"{folder_of(data)} is a link.", f"Mend what it points to, or: rm {folder_of(data)}")
         file = source or _downloaded(data, show)
         checksum = _check(data, file, own=source is None)
         try:
-            _put(data, _unpacked(data, file, show))
+            names = _put(data, _unpacked(data, file, show))
         except UserError:  # an archive that is refused is not a beginning
             shutil.rmtree(part_of(data) / "unpacked", ignore_errors=True)
             raise
-        record(data, str(source or data.url), checksum, show)
+        record(data, names, str(source or data.url), checksum, show)
         shutil.rmtree(part_of(data))
         return Got("got", _how_checked(data, checksum))
 
@@ -147,25 +149,26 @@ def _unpacked(data: Dataset, file: Path, show: ShowProgress) -> Path:
     return fresh
 
 
-def _put(data: Dataset, fresh: Path) -> None:
+def _put(data: Dataset, fresh: Path) -> list[str]:
     """Moves the new folder into place, with what of the old one is not the dataset's; a reader sees either or none.
 
-    Raises:
-        UserError: the old one is a link.
+    Returns:
+        The names of the dataset's own files.
     """
-    count = sum(1 for _ in wanted_files(data, fresh))
-    if data.files not in (None, count):
-        raise MissingError(f"The file of {data.name} holds {count:,} files, not {data.files:,}.", "Use another copy.")
+    names = sorted(wanted_files(data, fresh))
+    if data.files not in (None, len(names)):
+        held = f"{len(names):,} files, not {data.files:,}"
+        raise MissingError(f"The file of {data.name} holds {held}.", "Use another copy.")
     folder, old = folder_of(data), part_of(data) / "old"
-    if folder.is_symlink():
-        raise UserError(f"{folder} is a link.", f"Mend what it points to, or remove it: rm {folder}")
-    _keep_others(folder, fresh, _got_before(data))
+    for place in (folder, old):  # an earlier call may have been killed between the two moves below
+        _keep_others(place, fresh, _got_before(data))
     record_of(data).unlink(missing_ok=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     if folder.exists():
         shutil.rmtree(old, ignore_errors=True)
         os.replace(folder, old)
     os.replace(fresh, folder)
+    return names
 
 
 def _got_before(data: Dataset) -> Container[str]:
@@ -181,7 +184,8 @@ def _keep_others(folder: Path, fresh: Path, own: Container[str]) -> None:
     """Gives the new folder what somebody else has put into the old one."""
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
-        if path.is_dir() or name.as_posix() in own or (fresh / name).exists():
+        folder_itself = path.is_dir() and not path.is_symlink()
+        if folder_itself or name.as_posix() in own or os.path.lexists(fresh / name):
             continue
         (fresh / name).parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from hashlib import file_digest
 from pathlib import Path
@@ -99,11 +99,9 @@ def read_record(data: Dataset) -> dict[str, Any]:
     return value
 
 
-def record(data: Dataset, source: str, checksum: str | None, show: ShowProgress) -> None:
-    """Reads every file of the dataset's folder and keeps its SHA-256, by which `damaged` finds later damage."""
-    folder = folder_of(data)
-    names = sorted(wanted_files(data, folder))
-    files = {}
+def record(data: Dataset, names: Sequence[str], source: str, checksum: str | None, show: ShowProgress) -> None:
+    """Reads these files of the dataset's folder and keeps their SHA-256, by which `damaged` finds later damage."""
+    folder, files = folder_of(data), {}
     for done, name in enumerate(names, 1):
         files[name] = digest(folder / name, "sha256")
         show("record files", done, len(names))

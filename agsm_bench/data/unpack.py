@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import lzma
 import shutil
 import stat
@@ -21,12 +20,12 @@ from agsm_bench.data.places import ShowProgress
 from agsm_bench.errors import MissingError, UserError
 
 BROKEN = (
-    *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError),
+    *(zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError),
     *(UnicodeError, RuntimeError, OSError),
 )
-"""What the standard library raises for damaged archives, RuntimeError for encrypted ones, OSError for bzip2."""
-DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
-"""An OSError that says nothing of the archive."""
+"""What the standard library raises for damaged archives: RuntimeError for encrypted ones, OSError for gzip, bzip2."""
+NAMES = {None, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL, errno.EILSEQ}
+"""Numbers of an OSError for which the archive is to blame, not the disk."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile | tarfile.TarFile, lis
                     pass  # the compressed stream's checksum comes last
                 yield opened_tar, members
     except BROKEN as error:
-        if isinstance(error, OSError) and error.errno in DISK:
+        if isinstance(error, OSError) and error.errno not in NAMES:
             raise
         raise _bad(path, f"is damaged, or no zip or tar ({str(error).partition(chr(10))[0]})") from error
 

@@ -38,7 +38,7 @@ class Family:
     variants: Mapping[str, HubModel] = field(default_factory=dict)
     """Preference-tuned networks by the names of `VARIANTS`."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    """Components that are never loaded from the pipeline, e.g. {"safety_checker": None}."""
+    """Components and settings that are never taken from the pipeline, e.g. {"safety_checker": None}."""
     has_t5: bool = False
 
     def backbone(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agsm_bench.diffusion.photo import Family
 
 TEXT_ENCODER = "text_encoder"
-UNLOADABLE = (OSError, ValueError, KeyError, RuntimeError, ImportError)
+UNLOADABLE = (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError, TypeError)
 """What diffusers and transformers raise for models that are damaged or not what they are taken for."""
 
 
@@ -70,9 +70,9 @@ def load_encoder(family: Family, options: ModelOptions) -> ImageEncoder:
     if found.configs and not found.vae:
         with _loading(source):
             vae = _vae_of_single_file(found, dtype)
+        _check_whole({"vae": vae}, source)
     else:
         vae = _model(AutoencoderKL, source, "vae", dtype)
-    _check_whole({"vae": vae}, source)
     return ImageEncoder(vae.to(device).eval(), device)
 
 

@@ -63,8 +63,9 @@ def sources(family: Family, options: ModelOptions) -> Sources:
 
 def _asked(family: Family, options: ModelOptions) -> dict[str, HubModel | str]:
     """What each field of `Sources` is to be, where the options or the family say anything."""
-    # by its name, for --revision, it is still the paper's
-    own = options.model in (None, family.default.repo)
+    # by its name, for --revision, it is still the paper's, but for a folder of that name
+    named = options.model == family.default.repo and not Path(family.default.repo).exists()
+    own = options.model is None or named
     asked = {
         "pipeline": family.default if own else options.model,
         "network": family.variants.get(options.unet, options.unet) if options.unet else None,

@@ -84,7 +84,7 @@ def fits(
     fitting = rows * (CLOSE * device.total - resident) / found.activations
     state: State = "missing" if total > device.total else "warning"
     less = _less(options, model, device, dtype.itemsize, fitting)
-    if backbone.name == "sd3" and (model.t5, model.offload) == ("on", "none"):
+    if network.t5 and (model.t5, model.offload) == ("on", "none"):
         less = f"--t5 off saves {gigabytes(network.t5 * dtype.itemsize)}. {less}"
     return Check("memory", "training", state, says, less)
 

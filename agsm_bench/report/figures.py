@@ -11,6 +11,7 @@ import io
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -135,13 +136,16 @@ def draw(figure: Figure, measured: Sequence[Measured], path: Path) -> None:
 
 def smoothed(losses: Sequence[Loss]) -> list[Loss]:
     """The mean over the seeds, then each seed's: means over blocks of lines, relative to the first block of all."""
+    losses = [loss for loss in losses if loss]
     if not losses:
         return []
     rows = [[loss[start : start + SMOOTH] for start in range(0, len(loss), SMOOTH)] for loss in losses]
     seeds = [[(block[-1][0], fmean(value for _, value in block)) for block in row] for row in rows]
-    mean = [(points[0][0], fmean(value for _, value in points)) for points in zip(*seeds, strict=False)]
-    start = mean[0][1] if mean and mean[0][1] else 1.0
-    return [tuple((step, value / start) for step, value in row) for row in (mean, *seeds) if row]
+    # of a training that still runs the last block is not full: the mean ends before it
+    alike = takewhile(lambda points: len({step for step, _ in points}) == 1, zip(*seeds, strict=False))
+    mean = [(points[0][0], fmean(value for _, value in points)) for points in alike]
+    start = (mean or seeds[0])[0][1] or 1.0
+    return [tuple((step, value / start) for step, value in row) for row in (mean, *seeds)]
 
 
 def _line(spec: Mapping[str, Any], data: Mapping[str, Any]) -> Line:

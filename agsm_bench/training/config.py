@@ -146,7 +146,7 @@ def fill(options: T, defaults: dict[str, Any]) -> T:
 
 
 def check_loop(options: LoopOptions, backbone: Backbone, device: str) -> None:
-    """Raises UserError for resolved options that the backbone, or the device (as torch calls it), has no use for."""
+    """Raises UserError for resolved options that the backbone, or the device (a name or label), has no use for."""
     check_size(backbone, options.size)
     if options.size and backbone.domain != "photo":
         raise UserError(f"--size is for photographs; {backbone.name} has pictures of one size.", "Leave it out.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,19 @@ from agsm_bench.errors import MissingError
 from agsm_bench.jsonl import Journal, write_atomically
 
 LOG_FILE = "train.jsonl"
-FIX = "Get it back, or delete its folder to train again."
+FIX = "Get it back, or use another --out to train again."
 
 
 def append(path: Path, record: Mapping[str, Any]) -> None:
     """Adds one line."""
     with path.open("a") as log:
         log.write(_line(record))
+
+
+def sync(path: Path) -> None:
+    """Brings the log to the disk: what a checkpoint goes on from, the log is to have."""
+    with path.open("a") as log:
+        os.fsync(log.fileno())
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
@@ -51,4 +58,4 @@ def _line(record: Mapping[str, Any]) -> str:
 
 
 def _parse(line: Any) -> dict[str, Any]:
-    return {"step": int(line["step"]), **line}
+    return {**line, "step": int(line["step"])}

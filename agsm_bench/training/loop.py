@@ -97,6 +97,7 @@ class Training:
         self.accelerator.log({key: value for key, value in record.items() if key != "step"}, step=self.step)
         self.task.keep(self.step)
         if last or self.step % self.options.save_every == 0:
+            log.sync(self.log)
             trained, averaged = self.task.trained, self.task.averaged
             save_state(self.state, self.step, trained, averaged, self.optimizer, self.accelerator.scaler)
 

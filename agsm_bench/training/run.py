@@ -16,6 +16,7 @@ from agsm_bench.provenance import provenance
 from agsm_bench.tokens.header import TOKENS_FILE
 from agsm_bench.training.config import LoopOptions, check_loop, tokens_config
 from agsm_bench.training.job import Job
+from agsm_bench.training.log import LOG_FILE
 from agsm_bench.training.preferences import read_preferences
 from agsm_bench.training.tracking import check_tracker
 from agsm_bench.variant import VARIANT_FILE, read_variant
@@ -53,7 +54,7 @@ def run_training(
 
     Raises:
         UserError: the folder holds a run of another configuration, is in use, or cannot be written; interrupted (130).
-        MissingError: weights, data or a tracker's package are absent, or the state in the folder is damaged.
+        MissingError: weights, data or a tracker's package are absent, or what is in the folder is damaged.
     """
     backbone.weights()
     variant = read_variant(backbone_weights, backbone) if backbone_weights else None
@@ -112,13 +113,14 @@ def _claim(out: Path, config: dict[str, Any], notes: dict[str, Any], device: str
     ensure_writable(out)
     held.enter_context(alone(out / LOCK, out))
     path = out / CONFIG_FILE
-    if path.exists() and any((out / name).exists() for name in (STATE_FILE, TOKENS_FILE, VARIANT_FILE)):
-        fix = f"Delete {out} to start again, or pass another --out."
-        before = read_json(path, fix).get("training")
+    if path.exists():
+        before = read_json(path, "Pass another --out.").get("training")
         if not isinstance(before, dict):
-            raise MissingError(f"{path} is damaged (it says nothing of the training).", fix)
+            raise MissingError(f"{path} is damaged, or no training's.", "Pass another --out.")
+        files = [out / name for name in (STATE_FILE, TOKENS_FILE, VARIANT_FILE, LOG_FILE)]
+        begun = any(file.exists() and file.stat().st_size for file in files)
         changed = [k for k in {**before, **config} if k != "steps" and before.get(k) != config.get(k)]
-        if changed:
+        if begun and changed:
             was = ", ".join(f"{k} was {before.get(k)!r}, now {config.get(k)!r}" for k in changed)
             raise UserError(f"{out} holds a run of another configuration ({was}).", "Pass another --out.")
     if (done := stored_step(out / STATE_FILE)) > config["steps"]:
