@@ -198,6 +198,7 @@ def test_the_command_trains_as_released(
     from agsm_bench.training import run
 
     seen: dict[str, Any] = {}
+    monkeypatch.setattr("agsm_bench.training.job.Job.data", None)  # COCO is not here
     monkeypatch.setattr(run, "_check", lambda job: seen.update(job.describe()) or stop())  # type: ignore[func-returns-value]
     command = ["train", trainer, "--backbone", name, "--model", folders[name], "--protocol", "released", *given]
     assert cli(*command, "--out", tmp_path / "run")[0] == 2
