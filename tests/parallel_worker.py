@@ -5,6 +5,7 @@ $FAILING is `RANK BATCH HOW`: that process ends before that batch, by an `error`
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -39,7 +40,14 @@ def fail_at(batch: int, how: str) -> None:
     TokenTask.loss = failing  # type: ignore[method-assign]
 
 
+def abort() -> None:
+    """What the end of the interpreter does now and then to a process with threads of torch."""
+    print("The interpreter has ended by itself.", file=sys.stderr, flush=True)
+    os._exit(99)
+
+
 if __name__ == "__main__":
+    atexit.register(abort)
     agsm_bench.metrics.denoising.GROUPS = 2
     agsm_bench.training.validation.TIMESTEPS = (500,)
     rank, batch, how = os.environ.get("FAILING", "- 0 -").split()

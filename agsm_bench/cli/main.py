@@ -10,7 +10,7 @@ import typer
 
 import agsm_bench
 from agsm_bench.errors import UserError
-from agsm_bench.parallel import launched
+from agsm_bench.parallel import launched, leave
 
 HELP = """Train soft tokens, evaluate text-to-image models, rebuild the paper's tables.
 
@@ -104,6 +104,14 @@ def _top(
 
 def main() -> None:
     """Runs the command line; a user's mistake is one line on stderr and an exit code (see ExitCode)."""
+    try:
+        _run()
+    except SystemExit as end:
+        leave(end.code if isinstance(end.code, int) else 0)
+        raise
+
+
+def _run() -> None:
     try:
         app()
     except UserError as error:
