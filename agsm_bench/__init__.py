@@ -1,12 +1,18 @@
 """agsm-bench: train, evaluate and report post-training of text-to-image diffusion models."""
 
+import sys
 from typing import TYPE_CHECKING
+
+from agsm_bench.torchvision_ops import DeclareOperators
 
 if TYPE_CHECKING:
     from agsm_bench.tokens.soft_tokens import SoftTokens
 
 __all__ = ["SoftTokens", "__version__"]
 __version__ = "0.1.0"
+
+if "torchvision" not in sys.modules:
+    sys.meta_path.insert(0, DeclareOperators())
 
 
 def __getattr__(name: str) -> object:

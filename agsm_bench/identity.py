@@ -47,11 +47,12 @@ def hash_files(paths: Iterable[str | Path]) -> str:
     root = os.path.commonpath([file.parent for file in files])
     digest = hashlib.sha256()
     for name, file in sorted((file.relative_to(root).as_posix(), file) for file in files):
-        digest.update(f"{hashlib.sha256(name.encode()).hexdigest()} {_content_hash(file)}\n".encode())
+        digest.update(f"{hashlib.sha256(name.encode()).hexdigest()} {content_hash(file)}\n".encode())
     return digest.hexdigest()
 
 
-def _content_hash(file: Path) -> str:
+def content_hash(file: Path) -> str:
+    """SHA-256 (hex) of a file's contents; raises MissingError where it cannot be read."""
     target = file.readlink() if file.is_symlink() else file
     if target.parent.name == "blobs" and len(target.name) == 64:
         return target.name  # the hub's cache names large files by their SHA-256

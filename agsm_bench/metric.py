@@ -1,0 +1,91 @@
+"""What a file in `agsm_bench/metrics/` says of a metric of images. No torch: `list` and `--help` read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from agsm_bench.types import Domain
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+    from agsm_bench.weight_files import WeightFile
+
+Need = Literal["prompt", "reference", "mask"]
+Files = Mapping[str, Path]
+"""The weight files on this machine, by `WeightFile.file`."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image to judge, decoded, with what a metric may need besides."""
+
+    image: Image.Image
+    """RGB, 8 bits, upright."""
+    prompt: str | None = None
+    reference: Image.Image | None = None
+    """RGB alike."""
+    mask: np.ndarray | None = None
+    """bool [height, width]: True where the image was to be edited."""
+
+
+class Judge(Protocol):
+    """A loaded metric: one network, for all the variants of its file that read it."""
+
+    def prepare(self, picture: Picture) -> Any:
+        """The inputs of one picture, made in threads; raises ValueError with the reason if it has no score."""
+        ...
+
+    def judge(self, prepared: Sequence[Any]) -> Mapping[str, np.ndarray]:
+        """By variant, float [n] raw scores (nan: none), or for a metric of sets float32 features [n, d].
+
+        What a picture gets does not depend on the others of its batch, up to rounding.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A metric by its full name, e.g. `hpsv2/v2.1`."""
+
+    better: Literal["up", "down"]
+    unit: str
+    """Of the raw score, with its range, e.g. `cosine, -1 to 1`."""
+    preprocessing: str
+    """What happens to the pixels before the network."""
+    table_scale: float = 1.0
+    """Raw score x this = the paper's tables."""
+    needs: tuple[Need, ...] = ()
+    per: Literal["sample", "set"] = "sample"
+    """`set`: the judge gives features, and a number is of all images and their references together."""
+    weights: tuple[WeightFile, ...] = ()
+    decimals: int = 6
+    """Of a stored raw score; less than what the batch changes by rounding."""
+
+
+@dataclass(frozen=True)
+class ImageMetric:
+    """METRIC of a file in `agsm_bench/metrics/` that judges images."""
+
+    variants: Mapping[str, Variant]
+    """By full name: `FILE`, or `FILE/VARIANT`."""
+    load: Callable[[Sequence[str], Files, str], Judge]
+    """(variants to judge, all with the same weights; their files; torch device) -> the judge.
+
+    Raises MissingError for files of another model, with the first key or shape that does not fit."""
+    extra: str | None = None
+    """Of pyproject.toml, e.g. `metrics`; None: the core has all packages."""
+    packages: tuple[str, ...] = ()
+    """That the extra brings and this metric imports, by the name of the import."""
+    domain: Domain | None = None
+    """Of the images that it is meant for; None: any."""
+    by_default: bool = False
+    """Whether every `eval` and `score` of the domain measures it."""
+    reference: Callable[[Sequence[str], Files, str], Judge] | None = None
+    """The same through the upstream package, for `--reference`; None: there is none."""
+    reference_extra: str | None = field(default=None)
+    """That brings the package."""
