@@ -6,6 +6,8 @@ nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["lint", "tests"]
 
+UPSTREAM = ("image-reward==1.5", "hpsv2==1.2.0", "pytorch-fid==0.3.0")
+"""What metrics are compared with; their own pins would take the environment apart."""
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
 # small models: a second thread costs more than it brings, much more on a busy machine
 TESTING = OFFLINE | {"OMP_NUM_THREADS": "1"}
@@ -23,10 +25,16 @@ def demo(session: nox.Session) -> None:
     session.run("agsm-bench", "demo", *session.posargs, env=OFFLINE)
 
 
+def install_all(session: nox.Session) -> None:
+    """With the extras and what metrics are compared with."""
+    install(session, "-e", ".[dev,metrics]")
+    session.install("--no-deps", *UPSTREAM)
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """Lint, types and the default test suite."""
-    install(session, "-e", ".[dev]")
+    install_all(session)
     check_style(session)
     session.run("pytest", *session.posargs, env=TESTING)
 
@@ -41,8 +49,16 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def slow(session: nox.Session) -> None:
     """The tests that take minutes."""
-    install(session, "-e", ".[dev]")
+    install_all(session)
     session.run("pytest", "-m", "slow", *session.posargs, env=TESTING)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Speed, as ratios measured in one process."""
+    install_all(session)
+    for script in session.posargs or ("scoring", "fid"):
+        session.run("python", f"tests/bench/{script}.py", env=OFFLINE)
 
 
 def check_style(session: nox.Session) -> None:

@@ -210,11 +210,13 @@ class ModelMeasure:
 
 
 @dataclass(frozen=True)
-class Metric:
-    """METRIC of a file in `agsm_bench/metrics/`: what is measured of a run besides the benchmark's own verdicts."""
+class RunMetric:
+    """METRIC of a file in `agsm_bench/metrics/` that measures a run as a whole (`metric.ImageMetric`: its images)."""
 
     domain: Domain
     """Of the runs that it measures."""
+    better: Mapping[str, Literal["up", "down", "neither"]]
+    """By name in summary.json."""
     measure: Callable[[Run, Sequence[Sample], Progress], dict[str, Interval]]
     """(run open for writing, its samples, progress) -> means or distances with intervals, by name in summary.json.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -34,14 +34,14 @@ class Picture:
 
 
 class Judge(Protocol):
-    """A loaded metric: one network, for all the variants of its file that read it."""
+    """A loaded metric: one network, for all the variants of its file that have its weights."""
 
-    def prepare(self, picture: Picture) -> Any:
-        """The inputs of one picture, made in threads; raises ValueError with the reason if it has no score."""
+    def prepare(self, name: str, picture: Picture) -> Any:
+        """One picture's inputs to a variant, made in threads; raises ValueError with the reason if it has no score."""
         ...
 
-    def judge(self, prepared: Sequence[Any]) -> Mapping[str, np.ndarray]:
-        """By variant, float [n] raw scores (nan: none), or for a metric of sets float32 features [n, d].
+    def judge(self, name: str, prepared: Sequence[Any]) -> np.ndarray:
+        """Raw scores of a variant, float [n] (nan: none), or for a metric of sets float32 features [n, d].
 
         What a picture gets does not depend on the others of its batch, up to rounding.
         """
@@ -83,9 +83,11 @@ class ImageMetric:
     """That the extra brings and this metric imports, by the name of the import."""
     domain: Domain | None = None
     """Of the images that it is meant for; None: any."""
-    by_default: bool = False
-    """Whether every `eval` and `score` of the domain measures it."""
+    version: Callable[[], str] | None = None
+    """Of shipped weights, for stored scores; None: of `weights`. Raises MissingError."""
+    by_default: tuple[str, ...] = ()
+    """Variants that every `eval` and `score` of the domain measures."""
     reference: Callable[[Sequence[str], Files, str], Judge] | None = None
     """The same through the upstream package, for `--reference`; None: there is none."""
-    reference_extra: str | None = field(default=None)
+    reference_extra: str | None = None
     """That brings the package."""

@@ -11,12 +11,18 @@ from agsm_bench.contracts import Benchmark, Progress
 from agsm_bench.errors import UserError
 from agsm_bench.evaluate import samples_of, score_run
 from agsm_bench.provenance import provenance
+from agsm_bench.score import measured_as_whole, summarise
+from agsm_bench.scoring.runs import How, score_samples
 from agsm_bench.store import Run
 from agsm_bench.union import union
 
 
-def rescore(runs: Sequence[Path], out: Path | None, progress: Progress) -> tuple[Path, dict[str, Any]]:
+def rescore(
+    runs: Sequence[Path], out: Path | None, progress: Progress, metrics: Sequence[str] = (), how: How | None = None
+) -> tuple[Path, dict[str, Any]]:
     """Scores what lacks a score and writes the summary; returns the folder and the summary.
+
+    With `metrics` these alone are scored, by full name, and what the run has of others is left as it is.
 
     Raises:
         UserError: several runs without a folder for their union, or runs that are no shards of one run.
@@ -28,7 +34,10 @@ def rescore(runs: Sequence[Path], out: Path | None, progress: Progress) -> tuple
         spec = run.manifest.spec
         benchmark: Benchmark = plugins.load("benchmarks", spec.benchmark)
         samples = samples_of(benchmark.prompts(spec.domain), spec.images_per_prompt)
-        return run.folder, score_run(run, benchmark, samples, progress)
+        if not metrics:
+            return run.folder, score_run(run, benchmark, samples, progress)
+        score_samples(run, samples, metrics, progress, how)
+        return run.folder, summarise(run, benchmark, samples, measured_as_whole(run, samples, progress))
 
 
 def _opened(runs: Sequence[Path], out: Path | None) -> Run:

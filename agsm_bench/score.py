@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from agsm_bench import plugins
-from agsm_bench.contracts import Benchmark, Metric, Progress
+from agsm_bench.contracts import Benchmark, Progress, RunMetric
 from agsm_bench.detections import DetectionStore, Found
 from agsm_bench.errors import MissingError
 from agsm_bench.images import UNREADABLE, decode
@@ -84,31 +84,49 @@ def _scores(
 
 
 def measured(run: Run, samples: Sequence[Sample], progress: Progress) -> dict[str, Interval]:
-    """What the metrics of the run's domain (`agsm_bench/metrics/`) give besides the benchmark's verdicts."""
+    """Scores the images by the domain's own metrics, and measures the run as a whole."""
+    from agsm_bench.scoring.runs import score_samples
+    from agsm_bench.scoring.selection import default_names
+
+    score_samples(run, samples, default_names(run.manifest.spec.domain), progress)
+    return measured_as_whole(run, samples, progress)
+
+
+def measured_as_whole(run: Run, samples: Sequence[Sample], progress: Progress) -> dict[str, Interval]:
+    """What is of no single image, and not stored."""
     found: dict[str, Interval] = {}
     for metric in metrics_of(run.manifest.spec.domain):
         found |= metric.measure(run, samples, progress)
     return found
 
 
-def metrics_of(domain: Domain) -> list[Metric]:
-    """What `agsm_bench/metrics/` has for runs of a domain."""
-    metrics: list[Metric] = [plugins.load("metrics", name) for name in plugins.names("metrics")]
-    return [metric for metric in metrics if metric.domain == domain]
+def metrics_of(domain: Domain) -> list[RunMetric]:
+    """What `agsm_bench/metrics/` has that measures a run of the domain as a whole."""
+    loaded: list[Any] = [plugins.load("metrics", name) for name in plugins.names("metrics")]
+    return [metric for metric in loaded if isinstance(metric, RunMetric) and metric.domain == domain]
 
 
 def summarise(
-    run: Run, benchmark: Benchmark, samples: Sequence[Sample], measures: Mapping[str, Interval] | None = None
+    run: Run,
+    benchmark: Benchmark,
+    samples: Sequence[Sample],
+    measures: Mapping[str, Interval] | None = None,
 ) -> dict[str, Any]:
-    """Writes the benchmark's own results file and the summary, with other measures; returns the summary."""
-    scores = run.scores()
-    rows = [
-        (sample.prompt, sample.id, {name: score.value for name, score in scores[sample.id].items()})
-        for sample in samples
-        if sample.id in scores
-    ]
-    _write_results(run, benchmark, samples)
-    return run.finalise({**benchmark.summarise(rows), **(measures or {})})
+    """Writes the benchmark's own results file and the summary, with other measures; returns the summary.
+
+    What `score --metrics` has stored is in it. Where there is no detector the
+    benchmark's verdicts are left out.
+    """
+    from agsm_bench.scoring.runs import stored_measures
+
+    stored = stored_measures(run, samples)
+    found = dict(stored.metrics)
+    if has_detector(run.manifest.spec.domain):
+        scores = run.scores()
+        values = {key: {name: score.value for name, score in row.items()} for key, row in scores.items()}
+        found |= benchmark.summarise([(s.prompt, s.id, values[s.id]) for s in samples if s.id in values])
+        _write_results(run, benchmark, samples)
+    return run.finalise(found | dict(measures or {}), stored.warnings)
 
 
 def _write_results(run: Run, benchmark: Benchmark, samples: Sequence[Sample]) -> None:

@@ -166,9 +166,9 @@ class Run:
         with self.changing():
             self.records.add_scores(scores)
 
-    def finalise(self, metrics: Mapping[str, Interval]) -> dict[str, Any]:
+    def finalise(self, metrics: Mapping[str, Interval], warnings: Sequence[str] = ()) -> dict[str, Any]:
         """Sorts the stores, writes the summary with the benchmark's means, and returns it."""
-        summary = _summary(self.manifest, self.scores(), metrics)
+        summary = _summary(self.manifest, self.scores(), metrics) | ({"warnings": [*warnings]} if warnings else {})
         with self.changing():
             self.records.rewrite()
             text = json.dumps(summary, sort_keys=True, indent=1, allow_nan=False) + "\n"

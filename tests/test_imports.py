@@ -10,15 +10,16 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEVELS = (
-    ("types", "errors", "parallel"),
+    ("types", "errors", "parallel", "torchvision_ops"),
     ("stats", "hypotheses", "seeds", "identity", "provenance", "jsonl", "locking", "folders", "tokens.header"),
     (
         *("contracts", "protocol", "model_options", "weights", "variant", "manifest", "records"),
         *("store", "images", "shards", "detections", "plugins"),
+        *("metric", "weight_files", "state_dicts", "frechet", "preprocessing", "pixel_pairs", "clip_encoder"),
     ),
     ("geneval", "geneval_prompts", "geneval_rules", "data", "diffusion", "shapes", "tokens", "training"),
     ("trainers", "benchmarks", "backbones", "metrics"),
-    ("generate", "score", "union", "evaluate", "rescore"),
+    ("generate", "score", "scoring", "union", "evaluate", "rescore"),
     ("report",),
     ("demo", "reproduce", "doctor", "push"),
     ("cli",),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,14 @@ from paired_runs import PROMPTS, make_run, spread
 from scipy.linalg import sqrtm
 
 from agsm_bench.evaluate import samples_of
+from agsm_bench.frechet import frechet_distance
 from agsm_bench.geneval_rules import strict
-from agsm_bench.metrics import shapes_clip, shapes_frechet
-from agsm_bench.metrics.shapes_frechet import Moments, distance_by_cluster, frechet_distance
+from agsm_bench.metrics import shapes_frechet
+from agsm_bench.metrics.shapes_clip import LPIPS, SCORE
+from agsm_bench.metrics.shapes_frechet import Moments, distance_by_cluster
 from agsm_bench.provenance import provenance
+from agsm_bench.scoring.runs import How, score_samples
+from agsm_bench.scoring.settings import PassSettings
 from agsm_bench.shapes.clip import ROWS, ShapesClip, load_clip
 from agsm_bench.shapes.detector import detect
 from agsm_bench.shapes.reference import reference_scene
@@ -24,7 +29,7 @@ from agsm_bench.shapes.truth import is_true
 from agsm_bench.shapes.vocabulary import COLORS
 from agsm_bench.stats import Interval
 from agsm_bench.store import Run
-from agsm_bench.types import Detection
+from agsm_bench.types import Detection, Sample
 
 Cov = tuple[np.ndarray, np.ndarray]
 
@@ -128,29 +133,32 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return folders
 
 
+def scored(
+    run: Run, samples: Sequence[Sample], progress: Any = lambda *_: None, *, name: str = SCORE, how: How | None = None
+) -> dict[str, Interval]:
+    return score_samples(run, samples, [name], progress, how).metrics
+
+
 def measured(folder: Path, measure: Callable[..., dict[str, Interval]]) -> dict[str, Interval]:
     with Run.reopen(folder, provenance()) as run:
         return measure(run, samples_of(PROMPTS, 2), lambda *_: None)
 
 
 def test_the_cosine_tells_what_was_asked_from_what_was_not(runs: dict[str, Path]) -> None:
-    half, right = (measured(runs[name], shapes_clip.measure)[shapes_clip.SCORE] for name in ("half", "right"))
+    half, right = (measured(runs[name], scored)[SCORE] for name in ("half", "right"))
     assert right.low > half.high
     assert (right.n, right.clusters, right.unscored) == (48, 24, 0)
     assert -1 <= half.low < half.value < half.high <= 1
 
 
-def test_scores_do_not_depend_on_which_are_there(
-    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scores_do_not_depend_on_which_are_there(runs: dict[str, Path], tmp_path: Path) -> None:
     whole = Run.open(runs["half"])
-    measured(runs["half"], shapes_clip.measure)
+    measured(runs["half"], scored)
     make_run(tmp_path, 0.5)
-    monkeypatch.setattr(shapes_clip, "BATCH", 5)
     with Run.reopen(tmp_path, provenance()) as run:
         samples = samples_of(spread(24), 2)
-        shapes_clip.measure(run, samples[30:], lambda *_: None)
-        shapes_clip.measure(run, samples, lambda *_: None)
+        scored(run, samples[30:], how=How(settings=PassSettings(batch_size=5)))
+        scored(run, samples)
         assert run.scores() == whole.scores()
 
 
@@ -159,10 +167,20 @@ def test_images_that_cannot_be_read_are_unscored(tmp_path: Path) -> None:
     samples = samples_of(spread(3), 2)
     with Run.reopen(tmp_path, provenance()) as run:
         run.add_image(samples[0], b"no PNG")
-        score = shapes_clip.measure(run, samples, lambda *_: None)[shapes_clip.SCORE]
+        score = scored(run, samples)[SCORE]
         distance = shapes_frechet.measure(run, samples, lambda *_: None)[shapes_frechet.DISTANCE]
-        assert "UnidentifiedImageError" in str(run.scores()[samples[0].id][shapes_clip.SCORE].reason)
+        assert run.scores()[samples[0].id][SCORE].reason == "the image: it is no picture"
     assert (score.n, score.unscored) == (distance.n, distance.unscored) == (5, 1)
+
+
+def test_a_picture_is_no_distance_from_itself_and_nearer_to_its_like(runs: dict[str, Path]) -> None:
+    """The two runs share the scenes that are right in the one: they differ in the other half."""
+    for base, least in (("half", True), ("right", False)):
+        with Run.reopen(runs["half"], provenance()) as run:
+            found = scored(run, samples_of(PROMPTS, 2), name=LPIPS, how=How(references=runs[base]))[LPIPS]
+        assert (found.value == 0) == least
+        assert 0 <= found.value < 4
+        assert found.n == 48
 
 
 def test_the_distance_is_least_for_what_was_asked(runs: dict[str, Path]) -> None:

@@ -1,4 +1,4 @@
-"""`agsm-bench list`: the plugins, read without importing them."""
+"""`agsm-bench list`: the plugins; only metrics are imported, for what they need."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import typer
 
 from agsm_bench import plugins
 from agsm_bench.errors import UserError
+from agsm_bench.scoring.listing import rows
 
 
 def list_plugins(
@@ -21,3 +22,7 @@ def list_plugins(
             typer.echo(f"{each}:")
         for name in plugins.names(each):
             typer.echo(f"  {name:<14} {plugins.description(each, name)}")
+            if each == "metrics":
+                for row in rows(name):
+                    said = f"{row.better:<6}  {row.needs:<20}  {row.weights:<15}  {row.extra}"
+                    typer.echo(f"    {row.name:<28} {said}".rstrip())

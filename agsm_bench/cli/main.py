@@ -32,7 +32,10 @@ COMMANDS = {
     "demo": ("demo:demo", "Train AGSM on shapes-mmdit, evaluate base and tokens on GenEval, write demo/report.html."),
     "train": ("train:train", "Train soft tokens, or fine-tune a backbone."),
     "eval": ("eval:evaluate", "Generate a benchmark's images and score them; resumes."),
-    "score": ("score:score", "Score a run's images again, or merge the shards of a run."),
+    "score": (
+        "score:score",
+        "Score a run again or by more metrics, merge shards, or score anybody's images; resumes.",
+    ),
     "report": ("report:report", "Print a table or figure of the paper with what our runs measured."),
     "reproduce": (
         "reproduce:reproduce",
@@ -47,6 +50,7 @@ COMMANDS = {
         "list:list_plugins",
         "List trainers, benchmarks, backbones and metrics, each with its one-line description.",
     ),
+    "metrics": ("metrics:metrics", "Get the weights of metrics, and check them."),
     "data": ("data:data", "Get, check and find the photo domain's data."),
     "doctor": ("doctor:doctor", "Check that packages, weights, data, GPU, memory and disk are there for a run."),
     "push": ("push:push", "Upload soft tokens with a model card to the Hugging Face hub."),

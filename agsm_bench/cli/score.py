@@ -1,28 +1,131 @@
-"""`agsm-bench score RUN`: score again, without generating."""
+"""`agsm-bench score`: a run again, more metrics of a run, or anybody's images."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agsm_bench.errors import ExitCode, UserError
+
+if TYPE_CHECKING:
+    from agsm_bench.scoring.runs import How
+
 
 def score(
-    runs: Annotated[list[Path], typer.Argument(help="A run folder, or several shards of one run to merge.")],
-    out: Annotated[Path | None, typer.Option(help="Where the merged run goes; needed for several shards.")] = None,
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="A run folder, or several shards of one run to merge.")
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Names with commas, see `agsm-bench list metrics`. (default of a run: its own)")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="In place of a run: a folder (GenEval's layout, or any) or a parquet file.")
+    ] = None,
+    prompts: Annotated[Path | None, typer.Option(help="Prompts of --images: CSV, JSONL, or a line each.")] = None,
+    references: Annotated[
+        Path | None,
+        typer.Option(help="Images to compare with: a folder or run; of FID also statistics in an .npz file."),
+    ] = None,
+    masks: Annotated[Path | None, typer.Option(help="Folder of masks, bright where --images were edited.")] = None,
+    weights: Annotated[
+        list[str] | None, typer.Option(help="METRIC=PATH: a file or folder in place of the caches; again for more.")
+    ] = None,
+    reference: Annotated[bool, typer.Option("--reference", help="Judge by the upstream packages, slowly.")] = False,
+    device: Annotated[str | None, typer.Option(help="e.g. cuda:1 or cpu. (default: CUDA where there is any)")] = None,
+    batch_size: Annotated[int, typer.Option(help="Images at once.", min=1)] = 32,
+    out: Annotated[Path | None, typer.Option(help="Folder of the merged run, or of the scores of --images.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Score a run's images again, or merge the shards of a run.
+    """Score a run again or by more metrics, merge shards, or score anybody's images; resumes.
 
     \b
     agsm-bench score runs/geneval-shapes-mmdit
-    agsm-bench score runs/part0 runs/part1 --out runs/whole
+    agsm-bench score runs/geneval-sd15 --metrics image_reward/v1.0,pickscore/v1
+    agsm-bench score runs/agsm2-geneval --metrics psnr,shapes_clip/lpips --references runs/geneval-shapes-mmdit
+    agsm-bench score --images DIR --prompts prompts.csv --metrics clip/openai-l14 --out scores
     """
+    names = [name.strip() for name in (metrics or "").split(",") if name.strip()]
+    if bool(runs) == bool(images):
+        raise UserError(
+            "Name a run, or images.", "agsm-bench score RUN, or agsm-bench score --images DIR --metrics NAME"
+        )
+    try:
+        if images is None:
+            if prompts or masks:
+                raise UserError("--prompts and --masks are for --images.", "A run has its own prompts; leave them out.")
+            _score_runs(runs or [], out, names, _how(weights, reference, references, device, batch_size, names), json_)
+        else:
+            how = _how(weights, reference, references, device, batch_size, names)
+            _score_images(images, prompts, masks, out or Path("scores") / images.stem, names, how, json_)
+    except KeyboardInterrupt as error:
+        fix = "Run the same command to go on."
+        raise UserError("Interrupted; what is scored is kept.", fix, ExitCode.INTERRUPTED) from error
+
+
+def _how(
+    weights: list[str] | None,
+    upstream: bool,
+    references: Path | None,
+    device: str | None,
+    batch_size: int,
+    names: list[str],
+) -> How:
+    from agsm_bench.scoring.runs import How
+    from agsm_bench.scoring.settings import PassSettings, default_device
+
+    if references is not None and not references.exists():
+        raise UserError(f"There is no {references}.", "Give --references a folder of images, a run or an .npz file.")
+    settings = PassSettings((device or default_device()) if names else "cpu", batch_size)
+    return How(dict(map(given_weight, weights or [])), upstream, references, settings)
+
+
+def given_weight(text: str) -> tuple[str, Path]:
+    """METRIC=PATH as two; raises UserError."""
+    name, equals, path = text.partition("=")
+    if not equals or not Path(path).exists():
+        raise UserError(f"--weights is '{text}'.", "Use METRIC=PATH with a file or folder that is there.")
+    return name, Path(path)
+
+
+def _score_runs(runs: list[Path], out: Path | None, names: list[str], how: How, as_json: bool) -> None:
     from agsm_bench.cli.eval import show
     from agsm_bench.cli.progress import phases
     from agsm_bench.rescore import rescore
 
     with phases("score") as progress:
-        folder, summary = rescore(runs, out, progress)
-    show(summary, folder, json_)
+        folder, summary = rescore(runs, out, progress, names, how)
+    show(summary, folder, as_json)
+
+
+def _score_images(
+    images: Path, prompts: Path | None, masks: Path | None, out: Path, names: list[str], how: How, as_json: bool
+) -> None:
+    from rich.console import Console
+
+    from agsm_bench.cli.progress import phases
+    from agsm_bench.report.metrics_table import scores_table
+    from agsm_bench.scoring.collection import score_collection
+    from agsm_bench.scoring.sources import read_items
+
+    if not names:
+        raise UserError("--images needs metrics.", "Add --metrics, e.g. clip/openai-l14; agsm-bench list metrics")
+    per_image = how.references if how.references and how.references.suffix != ".npz" else None
+    items = read_items(images, prompts, per_image if _compares(names) else None, masks)
+    with phases("score") as progress:
+        summary = score_collection(items, names, out, how, progress)
+    if as_json:
+        typer.echo(json.dumps(summary))
+        return
+    Console().print(scores_table(summary))
+    typer.echo(f"Scores: {out}")
+
+
+def _compares(names: list[str]) -> bool:
+    """Whether a metric compares each image with its own reference."""
+    from agsm_bench.scoring.selection import known
+
+    everything = known()
+    return any("reference" in everything[n].variants[n].needs for n in names if n in everything)

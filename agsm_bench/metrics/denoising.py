@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agsm_bench.contracts import Metric, ModelMeasure, Progress, TrainingData
+from agsm_bench.contracts import ModelMeasure, Progress, RunMetric, TrainingData
 from agsm_bench.errors import UserError
 from agsm_bench.jsonl import Journal
 from agsm_bench.stats import Floats, Interval, bootstrap_statistic
@@ -142,4 +142,14 @@ def _parse(line: Mapping[str, Any]) -> tuple[tuple[int, int], Floats]:
     return (line["group"], line["timestep"]), errors
 
 
-METRIC = Metric(domain="shapes", measure=measure, model=ModelMeasure(is_measured, write_errors, adopt_errors))
+METRIC = RunMetric(
+    domain="shapes",
+    better={
+        "denoising/err_positive": "down",
+        "denoising/err_negative": "neither",
+        "denoising/gap": "up",
+        "denoising/win_rate": "up",
+    },
+    measure=measure,
+    model=ModelMeasure(is_measured, write_errors, adopt_errors),
+)

@@ -1,72 +1,72 @@
-"""Cosine of each image and its prompt under shapes-clip, the shapes world's own encoder; -1 to 1, up is better."""
+"""shapes-clip, the shapes world's own encoder: cosine of image and prompt; LPIPS-like distance from a reference.
+
+`shapes_clip/score` is the cosine, measured of every run. `shapes_clip/lpips` compares two pictures as LPIPS does
+(Zhang et al. 2018, its unweighted form): the hidden states of every layer, normalised at every patch, and the squared
+distances, averaged over patches and layers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import islice
+from collections import OrderedDict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agsm_bench.contracts import Metric, Progress
-from agsm_bench.images import UNREADABLE, decode
-from agsm_bench.stats import Interval, bootstrap_mean
-from agsm_bench.store import Run
-from agsm_bench.types import Sample, Score
+from agsm_bench.metric import Files, ImageMetric, Picture, Variant
+from agsm_bench.pixel_pairs import same_size
 
 if TYPE_CHECKING:
     from agsm_bench.shapes.clip import ShapesClip
 
 SCORE = "shapes_clip/score"
-DECIMALS = 4
-"""Of a stored score. Features are the same whatever the batch; the cosine is taken in float64."""
-BATCH = 256
-"""Images scored between two writes."""
+LPIPS = "shapes_clip/lpips"
 
 
-def measure(run: Run, samples: Sequence[Sample], progress: Progress) -> dict[str, Interval]:
-    """Scores the images that lack a score of the present weights; the mean, clustered by prompt."""
-    from agsm_bench.shapes.clip import load_clip, weights_version
+class ShapesJudge:
+    """The shipped encoder. Batches are filled up, so that a score is the same to the bit whatever the others are."""
 
-    version = weights_version()
-    lacking = list(run.unscored(samples, [SCORE], version))
-    if lacking:
-        clip, done = load_clip(), len(samples) - len(lacking)
-        texts = sorted({sample.prompt.text for sample in lacking})
-        captions = dict(zip(texts, _unit(clip.text_features(texts, filled=True).numpy()), strict=True))
-        remaining = run.images(lacking)
-        while batch := list(islice(remaining, BATCH)):
-            run.add_scores([replace(score, version=version) for score in _scores(clip, captions, batch)])
-            done += len(batch)
-            progress("shapes-clip", done, len(samples))
-    return _mean(run, samples)
+    def __init__(self, clip: ShapesClip) -> None:
+        self._clip = clip
+        self._captions: OrderedDict[str, np.ndarray] = OrderedDict()
 
+    def prepare(self, name: str, picture: Picture) -> tuple[np.ndarray, str | np.ndarray]:
+        """uint8 [24, 24, 3] with the prompt, or with the reference alike."""
+        from agsm_bench.shapes.vocabulary import IMAGE_SIZE
 
-def _scores(
-    clip: ShapesClip, captions: Mapping[str, np.ndarray], batch: Sequence[tuple[Sample, bytes]]
-) -> Iterator[Score]:
-    pictures, shown = [], []
-    for sample, png in batch:
-        try:
-            pictures.append(decode(png))
-            shown.append(sample)
-        except UNREADABLE as error:
-            yield Score(sample.id, SCORE, None, f"{type(error).__name__}: {error}")
-    if shown:
-        cosines = _unit(clip.image_features(np.stack(pictures), filled=True).numpy())
-        for sample, image in zip(shown, cosines, strict=True):
-            yield Score(sample.id, SCORE, round(float(image @ captions[sample.prompt.text]), DECIMALS))
+        if picture.image.size != (IMAGE_SIZE, IMAGE_SIZE):
+            width, height = picture.image.size
+            raise ValueError(f"the image is {width} x {height}, and pictures of the shapes world are {IMAGE_SIZE} wide")
+        if name == SCORE:
+            return np.asarray(picture.image), picture.prompt or ""
+        return same_size(picture)
+
+    def judge(self, name: str, prepared: Sequence[tuple[np.ndarray, str | np.ndarray]]) -> np.ndarray:
+        """Cosines, or distances (0 to 4), float64 [n]."""
+        images, others = (list(each) for each in zip(*prepared, strict=True))
+        if name == LPIPS:
+            return self._clip.distances(np.stack(images), np.stack(others))
+        cosines = _unit(self._clip.image_features(np.stack(images), filled=True).numpy())
+        return np.array([image @ self._caption(text) for image, text in zip(cosines, others, strict=True)])
+
+    def _caption(self, text: str) -> np.ndarray:
+        if text not in self._captions:
+            self._captions[text] = _unit(self._clip.text_features([text], filled=True).numpy())[0]
+        return self._captions[text]
 
 
-def _mean(run: Run, samples: Sequence[Sample]) -> dict[str, Interval]:
-    scores = run.scores()
-    found = [(scores[s.id][SCORE].value, s.prompt.id) for s in samples if s.id in scores]
-    known = [(value, prompt) for value, prompt in found if value is not None]
-    if not known:
-        return {}
-    values, prompts = zip(*known, strict=True)
-    return {SCORE: replace(bootstrap_mean(values, prompts), unscored=len(found) - len(known))}
+def load(names: Sequence[str], files: Files, device: str) -> ShapesJudge:
+    """The shipped encoder on the CPU, whatever the device: it is small, and its scores are the same to the bit."""
+    from agsm_bench.shapes.clip import load_clip
+
+    return ShapesJudge(load_clip())
+
+
+def version() -> str:
+    """Of the shipped weights."""
+    from agsm_bench.shapes.clip import weights_version
+
+    return weights_version()
 
 
 def _unit(features: np.ndarray) -> np.ndarray:
@@ -74,4 +74,14 @@ def _unit(features: np.ndarray) -> np.ndarray:
     return wide / np.linalg.norm(wide, axis=1, keepdims=True)
 
 
-METRIC = Metric(domain="shapes", measure=measure)
+PREPROCESSING = "pixels to [-1, 1]"
+METRIC = ImageMetric(
+    variants={
+        SCORE: Variant("up", "cosine, -1 to 1", PREPROCESSING, needs=("prompt",), decimals=4),
+        LPIPS: Variant("down", "squared distance, 0 to 4", PREPROCESSING, needs=("reference",), decimals=6),
+    },
+    load=load,
+    domain="shapes",
+    version=version,
+    by_default=(SCORE,),
+)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from agsm_bench.contracts import Metric, Progress
+from agsm_bench.contracts import Progress, RunMetric
+from agsm_bench.frechet import frechet_distance
 from agsm_bench.images import UNREADABLE, decode
 from agsm_bench.shapes.reference import reference_scene
 from agsm_bench.shapes.render import render
@@ -101,21 +102,4 @@ class Moments:
         return mean, (products - total[..., None] * outer) / (total[..., None] - 1)
 
 
-def frechet_distance(mean_a: Floats, cov_a: Floats, mean_b: Floats, cov_b: Floats) -> Floats:
-    """|mu_a - mu_b|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2) of means [..., d] and covariances [..., d, d].
-
-    The last trace is the sum of the singular values of A^1/2 B^1/2: symmetric roots only, whatever the rank.
-    """
-    means = np.square(mean_a - mean_b).sum(axis=-1)
-    traces = np.trace(cov_a + cov_b, axis1=-2, axis2=-1)
-    cross = np.linalg.svd(_root(cov_a) @ _root(cov_b), compute_uv=False).sum(axis=-1)
-    return np.maximum(means + traces - 2 * cross, 0)
-
-
-def _root(covariance: Floats) -> Floats:
-    """Symmetric square root; a negative eigenvalue is a rounding of 0."""
-    values, vectors = np.linalg.eigh(covariance)
-    return (vectors * np.sqrt(np.maximum(values, 0))[..., None, :]) @ np.swapaxes(vectors, -1, -2)
-
-
-METRIC = Metric(domain="shapes", measure=measure)
+METRIC = RunMetric(domain="shapes", better={DISTANCE: "down"}, measure=measure)

@@ -160,6 +160,7 @@ def _section_notes(section: JoinedSection, joined: JoinedTable) -> list[str]:
         )
     used = [run for row in measured.rows for run in row.runs]
     notes += [f"{run.folder.name}: {run.unscored} images unscored." for run in used if run.unscored]
+    notes += [f"{run.folder.name}: {warning}" for run in used for warning in run.warnings]
     if measured.left_out:
         names = ", ".join(f"{run.folder.name} ({reason})" for run, reason in measured.left_out)
         notes.append(f"Runs left out, {len(measured.left_out)}: {names}.")

@@ -64,6 +64,8 @@ class Run:
     cells: Mapping[str, Cell]
     tuning: Mapping[str, Any] = field(default_factory=dict)
     """What the variant is, with its seed and hash; empty for the backbone's own weights."""
+    warnings: tuple[str, ...] = ()
+    """Of metrics, e.g. of a distance between too few images."""
 
     @property
     def pairs(self) -> str:
@@ -113,6 +115,7 @@ def read_run(folder: Path) -> Run:
             limited=bool(data["limited"]),
             incomplete=_incomplete(data),
             unscored=int(data["unscored"]),
+            warnings=tuple(data.get("warnings", ())),
             cells={k: _cell(m) for k, m in data["metrics"].items() if m["value"] is not None},
             tuning=tuning,
         )

@@ -32,6 +32,7 @@ MEASURES = {
     "denoising/gap": "denoising error gap ↑",
 }
 """Label by metric, of what is no share of images."""
+COUNTS = ("limited", "expected", "scored", "unscored")
 UNKNOWN = "–"
 VERDICTS = {
     "better": ("▲ better", "bold green"),
@@ -49,7 +50,10 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     tokens = describe_tokens(run["tokens"])
     table = _table(
         f"{run['benchmark']} on {run['backbone']}, {tokens}, domain {run['domain']}",
-        stamps(*(summary[key] for key in ("limited", "expected", "scored", "unscored"))),
+        [
+            *stamps(*(summary[key] for key in ("limited", "expected", "scored", "unscored"))),
+            *summary.get("warnings", ()),
+        ],
         ["Per cent (measures: as they are), with 95% intervals."],
     )
     for head in ("task", "GenEval accuracy", *["exactly the scene"] * strict, "images"):
@@ -135,14 +139,26 @@ def _add_count_errors(table: Table, metrics: Mapping[str, Metric], strict: bool)
 
 def _add_measures(table: Table, metrics: Mapping[str, Metric], strict: bool) -> None:
     """What is no share, as it is, under a heading of its own."""
-    present = {label: metrics[name] for name, label in MEASURES.items() if name in metrics}
+    present = [(label, metrics[name], 1.0) for name, label in MEASURES.items() if name in metrics]
+    present += list(_image_metrics(metrics))
     if present:
         table.add_section()
         table.add_row("[bold]measures[/]", "[bold]value[/]")
-    for label, metric in present.items():
+    for label, metric, scale in present:
         known = metric["value"] is not None
-        value = f"{metric['value']:.3g} ({metric['low']:.3g}–{metric['high']:.3g})" if known else UNKNOWN
-        table.add_row(label, value, *[""] * strict, str(metric["n"]))
+        value, low, high = (f"{scale * metric[key]:.3g}" if known else "" for key in ("value", "low", "high"))
+        table.add_row(label, f"{value} ({low}–{high})" if known else UNKNOWN, *[""] * strict, str(metric["n"]))
+
+
+def _image_metrics(metrics: Mapping[str, Metric]) -> Iterator[tuple[str, Metric, float]]:
+    """Of those that `score --metrics` adds: label, entry, scale of the tables."""
+    if set(metrics) - set(MEASURES):
+        from agsm_bench.scoring.selection import known
+
+        for name, metric in known().items():
+            if name in metrics and name not in MEASURES:
+                variant = metric.variants[name]
+                yield f"{name} {'↑' if variant.better == 'up' else '↓'}", metrics[name], variant.table_scale
 
 
 def _value(metric: Metric | None) -> str:

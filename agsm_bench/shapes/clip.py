@@ -5,7 +5,7 @@ Pixels are normalised to [-1, 1]. A caption that is true of another picture of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,11 +66,29 @@ class ShapesClip:
         parts = _batches(encode(self.tokenizer, texts), filled)
         return torch.cat([self.model.get_text_features(part).pooler_output for part in parts])[: len(texts)]
 
+    @torch.no_grad()
+    def distances(self, images: np.ndarray, references: np.ndarray) -> np.ndarray:
+        """Distance of each uint8 picture [n, 24, 24, 3] from its reference, float64 [n] from 0 to 4.
+
+        Squared distance of the hidden states, normalised at every patch, averaged over patches and layers.
+        """
+        found = []
+        for one, other in zip(_layers(self, images), _layers(self, references), strict=True):
+            found.append((one - other).square().sum(dim=-1).mean(dim=(0, 2)))
+        return torch.cat(found)[: len(images)].double().numpy()
+
     def similarity(self, images: np.ndarray, texts: Sequence[str]) -> Tensor:
         """Cosine of each picture and its own text, [n]."""
         if len(images) != len(texts):
             raise ValueError(f"need one text a picture: {len(texts)} texts, {len(images)} pictures")
         return nn.functional.cosine_similarity(self.image_features(images), self.text_features(texts))
+
+
+def _layers(clip: ShapesClip, images: np.ndarray) -> Iterator[Tensor]:
+    """Hidden states [layers, ROWS, patches, width] of length 1, batch by batch."""
+    for part in _batches(torch.from_numpy(images), filled=True):
+        states = clip.model.vision_model(pixels(part), output_hidden_states=True).hidden_states
+        yield nn.functional.normalize(torch.stack(states)[:, :, 1:], dim=-1)
 
 
 def _batches(inputs: Tensor, filled: bool) -> Sequence[Tensor]:

@@ -1,0 +1,59 @@
+"""Statistics of the images that a metric of sets compares with, made once and kept with the hash of what made them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from agsm_bench.errors import MissingError
+from agsm_bench.frechet import Statistics
+from agsm_bench.identity import canonical_json, content_hash
+from agsm_bench.scoring.items import Item, reader
+from agsm_bench.scoring.judging import Progress, Task, judged
+from agsm_bench.scoring.selection import Chosen
+from agsm_bench.scoring.settings import PassSettings
+from agsm_bench.scoring.sources import files_in
+
+
+def statistics_of(chosen: Chosen, name: str, source: Path, settings: PassSettings, progress: Progress) -> Statistics:
+    """Mean and covariance of a folder's images, from the cache where they are there; or an npz file's.
+
+    Raises:
+        MissingError: no such folder, a damaged file, or a picture that cannot be read: a set with a hole is another.
+    """
+    if source.suffix == ".npz":
+        return Statistics.load(source)
+    files = files_in(source)
+    images = {item: content_hash(path) for item, path in files.items()}
+    made_of = {"metric": name, "weights": chosen.version_of(name), "images": sorted(images.values())}
+    path = cache_folder() / f"{sha256(canonical_json(made_of).encode()).hexdigest()[:32]}.npz"
+    if path.is_file():
+        return Statistics.load(path, made_of)
+    statistics = Statistics.of(_features(chosen, name, files, settings, progress))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    statistics.save(path, made_of)
+    return statistics
+
+
+def cache_folder() -> Path:
+    """Below the user's cache folder."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("agsm-bench") / "statistics"
+
+
+def _features(
+    chosen: Chosen, name: str, files: Mapping[str, Path], settings: PassSettings, progress: Progress
+) -> np.ndarray:
+    tasks = [Task(Item(item, reader(path)), frozenset([name])) for item, path in sorted(files.items())]
+    rows = []
+    for outcomes in judged(tasks, [chosen], settings, lambda phase, *count: progress(f"{phase}, references", *count)):
+        for outcome in outcomes:
+            if not isinstance(outcome.value, np.ndarray):
+                path = files[outcome.item.id]
+                raise MissingError(f"The reference {path} has no features: {outcome.reason}.", "Mend or remove it.")
+            rows.append(outcome.value)
+    return np.stack(rows)

@@ -1,0 +1,138 @@
+"""FID's features equal clean-fid's and pytorch-fid's on the same random weights, and its way through the pass."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Cli
+from metric_pictures import check_company, picture, pictures, weight_files
+
+from agsm_bench.errors import MissingError
+from agsm_bench.frechet import Statistics
+from agsm_bench.metrics.fid import CLEAN, LEGACY, METRIC
+
+
+class Layers(torch.nn.Module):
+    """In place of the network's own, with the same input and 2048 features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 32, 9, stride=9)
+        self.out = torch.nn.Linear(32 * 4, 2048)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pooled = torch.nn.functional.adaptive_avg_pool2d(torch.relu(self.conv(x)), (2, 2))
+        return self.out(pooled.flatten(1))
+
+
+class Scripted(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = Layers()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """pytorch-fid's network with random weights, and a scripted one with the interface of NVIDIA's file."""
+    path = tmp_path_factory.mktemp("inception")
+    torch.manual_seed(0)
+    torch.jit.script(Scripted().eval()).save(str(path / "inception-2015-12-05.pt"))
+    with pytest.MonkeyPatch.context() as patch:
+        from cleanfid import inception_pytorch
+
+        patch.setattr(inception_pytorch, "load_state_dict_from_url", lambda *a, **k: {})
+        patch.setattr("torchvision.models.Inception3.load_state_dict", lambda self, state: None)
+        network = inception_pytorch.fid_inception_v3()
+    torch.save(network.state_dict(), path / "pt_inception-2015-12-05-6726825d.pth")
+    return path
+
+
+def test_features_of_clean_are_clean_fids(folder: Path) -> None:
+    from cleanfid.inception_torchscript import InceptionV3W
+    from cleanfid.resize import build_resizer
+
+    judge = METRIC.load([CLEAN], weight_files(METRIC, CLEAN, folder), "cpu")
+    found = check_company(judge, CLEAN, pictures(), 1e-4)
+    network, resize = InceptionV3W(str(folder), download=False), build_resizer("clean")
+    with torch.inference_mode():
+        for row, each in zip(found, pictures(), strict=True):
+            pixels = torch.from_numpy(resize(np.asarray(each.image)).transpose(2, 0, 1)[None].copy())
+            np.testing.assert_allclose(row, network(pixels)[0], rtol=1e-6, atol=1e-6)
+
+
+def test_features_of_legacy_are_clean_fids_and_pytorch_fids(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cleanfid import inception_pytorch
+    from cleanfid.resize import build_resizer
+
+    files = weight_files(METRIC, LEGACY, folder)
+    state = torch.load(files["pt_inception-2015-12-05-6726825d.pth"], weights_only=True)
+    monkeypatch.setattr(inception_pytorch, "load_state_dict_from_url", lambda *a, **k: state)
+    network, resize = inception_pytorch.InceptionV3([3], resize_input=False).eval(), build_resizer("legacy_pytorch")
+    judge = METRIC.load([LEGACY], files, "cpu")
+    shown = pictures()[:3]
+    found = judge.judge(LEGACY, [judge.prepare(LEGACY, each) for each in shown])
+    assert found.shape == (3, 2048)
+    with torch.inference_mode():
+        for row, each in zip(found, shown, strict=True):
+            pixels = torch.from_numpy(resize(np.asarray(each.image)).transpose(2, 0, 1)[None].copy())
+            expected = network(pixels / 255)[0].flatten()
+            np.testing.assert_allclose(row, expected, rtol=1e-5, atol=1e-6 * float(expected.abs().max()))
+
+
+def test_files_of_other_models(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "inception-2015-12-05.pt").write_text("no network")
+    with pytest.raises(MissingError, match="is no Inception network"):
+        METRIC.load([CLEAN], weight_files(METRIC, CLEAN, tmp_path), "cpu")
+    torch.save({"fc.weight": torch.zeros(2)}, tmp_path / "pt_inception-2015-12-05-6726825d.pth")
+    with pytest.raises(MissingError, match="is the checkpoint of another model: it lacks"):
+        METRIC.load([LEGACY], weight_files(METRIC, LEGACY, tmp_path), "cpu")
+
+
+@pytest.fixture
+def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Twelve pictures and twelve references; the cache of statistics in a folder of its own."""
+    monkeypatch.setattr("agsm_bench.scoring.reference_sets.cache_folder", lambda: tmp_path / "cache")
+    for name, seed in (("images", 0), ("references", 100)):
+        (tmp_path / name).mkdir()
+        for index in range(12):
+            picture((40, 30), seed + index).save(tmp_path / name / f"{index}.png")
+    return tmp_path
+
+
+def score(cli: Cli, sets: Path, folder: Path, *arguments: Any) -> dict[str, Any]:
+    where = ("--images", sets / "images", "--out", sets / "out", "--device", "cpu", "--json")
+    weights = ("--weights", f"{CLEAN}={folder / 'inception-2015-12-05.pt'}")
+    code, out, err = cli("score", *where, "--metrics", CLEAN, *weights, *arguments)
+    assert code == 0, err
+    summary: dict[str, Any] = json.loads(out)
+    return summary
+
+
+def test_a_distance_through_the_command_line(cli: Cli, sets: Path, folder: Path) -> None:
+    summary = score(cli, sets, folder, "--references", sets / "references")
+    found = summary["metrics"][CLEAN]
+    assert 0 <= found["low"] < found["value"] < found["high"]
+    assert (found["n"], found["unscored"]) == (12, 0)
+    assert [text for text in summary["warnings"] if "12 for 2048 features" in text]
+    (cached,) = (sets / "cache").glob("*.npz")
+    assert Statistics.load(cached).n == 12
+    assert score(cli, sets, folder, "--references", cached)["metrics"][CLEAN] == found
+    itself = score(cli, sets, folder, "--references", sets / "images")["metrics"][CLEAN]["value"]
+    assert itself == pytest.approx(0, abs=1e-6 * found["value"])
+
+
+def test_a_reference_that_is_no_picture_is_named(cli: Cli, sets: Path, folder: Path) -> None:
+    (sets / "references" / "3.png").write_text("no picture")
+    weights = ("--weights", f"{CLEAN}={folder / 'inception-2015-12-05.pt'}", "--device", "cpu")
+    where = ("--images", sets / "images", "--out", sets / "out", "--references", sets / "references")
+    code, _, err = cli("score", *where, "--metrics", CLEAN, *weights)
+    assert code == 3
+    assert "3.png has no features: the image: it is no picture" in " ".join(err.split())
