@@ -8,6 +8,8 @@ from pathlib import Path
 from agsm_bench import plugins
 from agsm_bench.contracts import Backbone, Progress, Trainer
 from agsm_bench.evaluate import EvaluationOptions, Request, evaluate
+from agsm_bench.rescore import rescore
+from agsm_bench.scoring.runs import How
 from agsm_bench.training.config import TrainingOptions, fill, resolve
 from agsm_bench.training.run import run_training
 
@@ -15,6 +17,10 @@ BACKBONE = "shapes-mmdit"
 STEPS = 600
 IMAGES_PER_PROMPT = 1
 """GenEval has four; one keeps the demo within minutes."""
+
+
+CHANGE = ("psnr", "shapes_clip/lpips")
+"""How far the tokens move an image: from the base's of the same sample and noise."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ def run_demo(root: Path, progress: Progress, *, steps: int = STEPS, limit: int |
     for name, out, tokens in (("base", folders.base, None), ("AGSM", folders.agsm, folders.tokens)):
         request = Request("geneval", BACKBONE, out, tokens, options)
         evaluate(request, lambda phase, done, total, name=name: progress(f"{name}: {phase}", done, total))  # type: ignore[misc]
+    rescore([folders.agsm], None, progress, CHANGE, How(references=folders.base))
     from agsm_bench.report.side_by_side import write_page
     from agsm_bench.training.log import LOG_FILE
 

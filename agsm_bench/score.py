@@ -126,7 +126,18 @@ def summarise(
         values = {key: {name: score.value for name, score in row.items()} for key, row in scores.items()}
         found |= benchmark.summarise([(s.prompt, s.id, values[s.id]) for s in samples if s.id in values])
         _write_results(run, benchmark, samples)
-    return run.finalise(found | dict(measures or {}), stored.warnings)
+    counted = counted_metrics(benchmark, run.manifest.spec.domain)
+    return run.finalise(found | dict(measures or {}), stored.warnings, counted)
+
+
+def counted_metrics(benchmark: Benchmark, domain: Domain) -> set[str] | None:
+    """The metrics without which a sample is unscored: what every evaluation has, not what was added to a run.
+
+    None where there is no detector: all that a run has.
+    """
+    from agsm_bench.scoring.selection import default_names
+
+    return {*benchmark.metrics(domain), *default_names(domain)} if has_detector(domain) else None
 
 
 def _write_results(run: Run, benchmark: Benchmark, samples: Sequence[Sample]) -> None:

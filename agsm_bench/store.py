@@ -15,7 +15,7 @@ order, resume or shards (`agsm_bench.shards`) made them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -166,9 +166,15 @@ class Run:
         with self.changing():
             self.records.add_scores(scores)
 
-    def finalise(self, metrics: Mapping[str, Interval], warnings: Sequence[str] = ()) -> dict[str, Any]:
-        """Sorts the stores, writes the summary with the benchmark's means, and returns it."""
-        summary = _summary(self.manifest, self.scores(), metrics) | ({"warnings": [*warnings]} if warnings else {})
+    def finalise(
+        self, metrics: Mapping[str, Interval], warnings: Sequence[str] = (), counted: Collection[str] | None = None
+    ) -> dict[str, Any]:
+        """Sorts the stores, writes the summary with the benchmark's means, and returns it.
+
+        `counted`: the metrics without which a sample is unscored; None: all that it has.
+        """
+        summary = _summary(self.manifest, self.scores(), metrics, counted)
+        summary |= {"warnings": [*warnings]} if warnings else {}
         with self.changing():
             self.records.rewrite()
             text = json.dumps(summary, sort_keys=True, indent=1, allow_nan=False) + "\n"
@@ -227,12 +233,15 @@ def _write_metadata(path: Path, prompt: Prompt) -> None:
 
 
 def _summary(
-    manifest: Manifest, scores: Mapping[str, Mapping[str, Score]], metrics: Mapping[str, Interval]
+    manifest: Manifest,
+    scores: Mapping[str, Mapping[str, Score]],
+    metrics: Mapping[str, Interval],
+    counted: Collection[str] | None,
 ) -> dict[str, Any]:
-    names = {name for row in scores.values() for name in row}
+    names = {name for row in scores.values() for name in row if counted is None or name in counted}
     nones = [score for row in scores.values() for score in row.values() if score.value is None]
-    unscored = {score.sample_id for score in nones}
-    scored = [key for key, row in scores.items() if key not in unscored and row.keys() == names]
+    unscored = {score.sample_id for score in nones if score.metric in names}
+    scored = [key for key, row in scores.items() if key not in unscored and row.keys() >= names]
     tokens = manifest.tokens and {**manifest.tokens, "hash": manifest.spec.tokens}
     return {
         "schema": SUMMARY_SCHEMA,

@@ -198,7 +198,9 @@ class _Metrics:
 
 
 def _stamps_of(side: Side) -> list[str]:
-    unscored = sum(any(score.value is None for score in row.values()) for row in side.scores.values())
+    counted = {CORRECT, STRICT, *(name for name, _, _ in COUNT_ERRORS)}  # not what `score --metrics` has added
+    rows = [[score.value for name, score in row.items() if name in counted] for row in side.scores.values()]
+    unscored = sum(None in row for row in rows)
     manifest, scored = side.run.manifest, len(side.scores) - unscored
     return [f"{side.label}: {s}" for s in stamps(manifest.limited, manifest.expected, scored, unscored)]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agsm_bench.geneval_prompts import TAGS
+from agsm_bench.records import split_id
 from agsm_bench.report.paired import (
     COUNT_ERRORS,
     FEW_PROMPTS,
@@ -17,7 +18,7 @@ from agsm_bench.report.paired import (
     describe_tokens,
     stamps,
 )
-from agsm_bench.stats import Interval
+from agsm_bench.stats import Interval, bootstrap_mean
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,6 +33,8 @@ MEASURES = {
     "denoising/gap": "denoising error gap ↑",
 }
 """Label by metric, of what is no share of images."""
+CHANGES = {"psnr": " dB", "ssim": "", "shapes_clip/lpips": ""}
+"""Unit by metric, of what tells how far an image is from its reference."""
 COUNTS = ("limited", "expected", "scored", "unscored")
 UNKNOWN = "–"
 VERDICTS = {
@@ -103,10 +106,23 @@ def notes(found: Comparison) -> Iterator[str]:
         f"Of {len(lines)} differences about one in twenty excludes 0 by chance alone. The intervals do not "
         "cover the spread between training seeds."
     )
+    if change := ", ".join(_change(found)):
+        yield f"How far images of {found.other.label} are from their references (score --references): {change}."
     if few := dict.fromkeys(line.label for line in lines if line.difference.clusters < FEW_PROMPTS):
         yield f"Fewer than {FEW_PROMPTS} prompts, so the interval is too narrow: {', '.join(few)}."
     if found.differing:
         yield f"Besides the tokens, the runs differ in: {', '.join(found.differing)}."
+
+
+def _change(found: Comparison) -> Iterator[str]:
+    """Means of what compares each image with a reference, where the other run has it."""
+    for name, unit in CHANGES.items():
+        rows = {key: row[name].value for key, row in found.other.scores.items() if name in row}
+        known = {key: value for key, value in rows.items() if value is not None}
+        if known:
+            mean = bootstrap_mean([*known.values()], [split_id(key)[0] for key in known])
+            equal = f", {len(rows) - len(known)} images unscored" if len(rows) > len(known) else ""
+            yield f"{name} {mean.value:.3g}{unit} ({mean.low:.3g}–{mean.high:.3g}{equal})"
 
 
 def percent(value: float | None) -> str:

@@ -35,13 +35,15 @@ NUMBERS = range(1, 14)
 class Column:
     key: str
     label: str
-    direction: Literal["up", "down"] | None
-    """Where better is; None for a column that is no metric."""
+    direction: Literal["up", "down"] | None = None
+    """Where better is; None for a column that is no metric, or where neither is."""
     group: str = ""
     metric: str | None = None
     """The metric of `summary.json` that fills it; None in a published table."""
     decimals: int = 3
     """Of measured values, for people."""
+    optional: bool = False
+    """Of ours: shown only where a run has it, as `score --metrics` adds it."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,8 @@ def _measured(section: Section, fill: Fill, runs: Sequence[Run]) -> Measured:
     for row, paper in zip(fill.rows, papers, strict=True):
         fitting = chosen(row.recipe, usable)
         rows.append(MeasuredRow(row.key, paper, row.options, row.recipe, fitting, _cells(columns, fitting)))
-    return Measured(fill.domain, fill.benchmark, tuple(columns), tuple(rows), _left_out(rows, mine, pairs))
+    shown = tuple(c for c in columns if not c.optional or any(c.key in row.cells for row in rows))
+    return Measured(fill.domain, fill.benchmark, shown, tuple(rows), _left_out(rows, mine, pairs))
 
 
 def chosen(recipe: Recipe, runs: Iterable[Run]) -> tuple[Run, ...]:
