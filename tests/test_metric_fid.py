@@ -136,3 +136,20 @@ def test_a_reference_that_is_no_picture_is_named(cli: Cli, sets: Path, folder: P
     code, _, err = cli("score", *where, "--metrics", CLEAN, *weights)
     assert code == 3
     assert "3.png has no features: the image: it is no picture" in " ".join(err.split())
+
+
+def test_a_distance_of_a_run_and_its_warning_reach_the_report(cli: Cli, sets: Path, folder: Path) -> None:
+    from paired_runs import make_run
+
+    run = sets / "run"
+    make_run(run, 1.0)
+    how = ("--metrics", CLEAN, "--weights", f"{CLEAN}={folder / 'inception-2015-12-05.pt'}", "--device", "cpu")
+    code, out, err = cli("score", run, *how, "--references", sets / "references")
+    assert code == 0, err
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["metrics"][CLEAN]["n"] == 48
+    assert "48 for 2048 features" in " ".join(summary["warnings"])
+    assert "48 for 2048 features" in " ".join(out.split())
+    cli("score", run)  # which does not measure it, keeps it with its warning
+    again = json.loads((run / "summary.json").read_text())
+    assert (again["metrics"][CLEAN], again["warnings"]) == (summary["metrics"][CLEAN], summary["warnings"])

@@ -56,6 +56,18 @@ def test_an_unscored_metric_is_a_dash_and_not_zero() -> None:
     assert "| - |" in to_markdown(table_one()).split("### Measured")[1].splitlines()[4]
 
 
+def test_columns_that_are_added_to_runs_show_where_one_has_them() -> None:
+    write("base", summary(0.6))
+    assert "PSNR to base" not in to_markdown(table_one())
+    data = summary(0.7, "agsm", warnings=["fid/clean: 48 for 2048 features: the distance is much too large."])
+    data["metrics"]["psnr"] = data["metrics"]["geneval/mean"] | {"value": 18.2, "low": 18.0, "high": 18.4}
+    write("agsm", data)
+    text = to_markdown(table_one())
+    assert "PSNR to base" in text
+    assert "18.20" in text
+    assert "agsm: fid/clean: 48 for 2048 features" in text
+
+
 def test_empty_rows_say_what_to_type() -> None:
     text = to_markdown(table_one())
     assert "agsm-bench eval geneval --backbone shapes-mmdit\n" in text

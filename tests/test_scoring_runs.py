@@ -141,3 +141,19 @@ def test_features_can_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     (chosen,) = choose(["bright/features"])
     found = verify.values_of(chosen, "bright/features", PassSettings())
     assert len(found) == 4 * verify.STATISTICS
+
+
+def test_a_run_without_a_detector_has_its_other_metrics(
+    cli: Cli, runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Photographs: no detector judges them in this version."""
+    base, other = runs
+    for store in ("scores.jsonl", "summary.json", "results.jsonl", "detections.jsonl"):
+        (other / store).unlink(missing_ok=True)
+    monkeypatch.setattr("agsm_bench.score.has_detector", lambda domain: False)
+    code, out, err = cli("score", other, "--metrics", "mse", "--references", base)
+    assert code == 0, err
+    summary = summary_of(other)
+    assert set(summary["metrics"]) - {"mse"} <= {"shapes_frechet"}
+    assert (summary["complete"], summary["scored"]) == (True, 48)
+    assert "mse ↓" in out
