@@ -89,5 +89,3 @@ class ImageMetric:
     """Variants that every `eval` and `score` of the domain measures."""
     reference: Callable[[Sequence[str], Files, str], Judge] | None = None
     """The same through the upstream package, for `--reference`; None: there is none."""
-    reference_extra: str | None = None
-    """That brings the package."""

@@ -13,7 +13,10 @@ from typing import Any
 
 import agsm_bench
 
-PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "peft", "numpy")
+PACKAGES = (
+    *("torch", "diffusers", "transformers", "accelerate", "peft", "numpy", "pillow", "scipy"),
+    *("torchvision", "open_clip_torch", "clean-fid", "lpips", "torchmetrics"),
+)
 """Those whose version can change an image or a score."""
 
 

@@ -156,5 +156,4 @@ METRIC = ImageMetric(
     extra="metrics",
     packages=("open_clip", "torchvision"),
     reference=load_upstream,
-    reference_extra="hpsv2",
 )

@@ -213,5 +213,4 @@ METRIC = ImageMetric(
     },
     load=load,
     reference=load_upstream,
-    reference_extra="image-reward",
 )

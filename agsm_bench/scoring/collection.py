@@ -112,10 +112,11 @@ def score_collection(
 
 
 def entry(name: str, interval: Interval) -> dict[str, Any]:
-    """A metric of a summary: the raw value with its interval, and how the tables show it; unknown numbers are null."""
+    """A metric of a summary: the raw value with its interval, and what it is; unknown numbers are null."""
     variant = known()[name].variants[name]
     numbers = {key: value if isfinite(value) else None for key, value in asdict(interval).items()}
-    return numbers | {"better": variant.better, "unit": variant.unit, "table_scale": variant.table_scale}
+    about = {name: getattr(variant, name) for name in ("better", "unit", "table_scale", "preprocessing")}
+    return numbers | about | {"weights": [weight.source for weight in variant.weights]}
 
 
 def _items(
