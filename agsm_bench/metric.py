@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -31,6 +31,8 @@ class Picture:
     """RGB alike."""
     mask: np.ndarray | None = None
     """bool [height, width]: True where the image was to be edited."""
+    shared: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What metrics make of this image and others need, too: CLIP's pixels are the same for three of them."""
 
 
 class Judge(Protocol):

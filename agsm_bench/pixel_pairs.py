@@ -30,13 +30,21 @@ def unedited(picture: Picture) -> tuple[np.ndarray, np.ndarray]:
         ValueError: sizes differ, or the whole picture was to be edited.
     """
     image, reference = same_size(picture)
-    mask = picture.mask
-    if mask is None or mask.shape != image.shape[:2]:
-        raise ValueError(f"the mask is {mask.shape[1]} x {mask.shape[0]}" if mask is not None else "it has no mask")
+    mask = mask_of(picture)
     if mask.all():
         raise ValueError("nothing of the picture is outside its mask")
     kept = ~mask[..., None]
     return image * kept, reference * kept
+
+
+def mask_of(picture: Picture) -> np.ndarray:
+    """bool [height, width]; raises ValueError where it is of another size than the image, or not there."""
+    if picture.mask is None:
+        raise ValueError("it has no mask")
+    (height, width), size = picture.mask.shape, picture.image.size
+    if (width, height) != size:
+        raise ValueError(f"the mask is {width} x {height}, and the image {size[0]} x {size[1]}")
+    return picture.mask
 
 
 def by_size(arrays: Sequence[np.ndarray], judge: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -6,11 +6,11 @@ operators with schemas alone let it import; everything but `torchvision.ops` wor
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,18 +23,26 @@ _libraries: list[Any] = []
 
 
 class DeclareOperators(MetaPathFinder):
-    """Finds nothing; it is asked before torchvision is imported for the first time."""
+    """Finds torchvision as ever, with a loader that looks after its operators first. Imports nothing by itself."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Declares the operators where they are missing."""
-        if fullname == "torchvision":
-            sys.meta_path.remove(self)
-            spec = importlib.util.find_spec("torchvision")
-            if spec is not None and spec.origin is not None and sys.platform == "linux":
-                _declare(Path(spec.origin).parent / "_C.so")
-        return None
+        """None for every other package, and where there is no torchvision."""
+        if fullname != "torchvision" or sys.platform != "linux":
+            return None
+        found = PathFinder.find_spec(fullname, path, target)
+        if found is None or found.origin is None:
+            return None
+        loader = _Loader(fullname, found.origin)
+        folders = found.submodule_search_locations
+        return spec_from_file_location(fullname, found.origin, loader=loader, submodule_search_locations=folders)
+
+
+class _Loader(SourceFileLoader):
+    def exec_module(self, module: ModuleType) -> None:
+        _declare(Path(self.path).parent / "_C.so")
+        super().exec_module(module)
 
 
 def _declare(compiled: Path) -> None:

@@ -13,15 +13,28 @@ import numpy as np
 
 from agsm_bench.clip_encoder import CLIP_FILES
 from agsm_bench.metric import Files, ImageMetric, Picture, Variant
-from agsm_bench.preprocessing import clip_pixels
+from agsm_bench.pixel_pairs import mask_of
+from agsm_bench.preprocessing import clip_pixels, shared_clip_pixels
 from agsm_bench.weight_files import WeightFile
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from agsm_bench.clip_encoder import ClipEncoder
 
 EDITED = "clip/openai-l14-edited"
 REPO = "openai/clip-vit-large-patch14"
 WEIGHTS = tuple(WeightFile(file, REPO) for file in CLIP_FILES)
+
+
+def edited_part(picture: Picture) -> Image.Image:
+    """The image, black outside its mask; raises ValueError for an empty mask, or one of another size."""
+    from PIL import Image
+
+    mask = mask_of(picture)
+    if not mask.any():
+        raise ValueError("its mask is empty")
+    return Image.fromarray(np.asarray(picture.image) * mask[..., None])
 
 
 class ClipJudge:
@@ -32,16 +45,9 @@ class ClipJudge:
 
     def prepare(self, name: str, picture: Picture) -> tuple[np.ndarray, str]:
         """float32 [3, side, side] and the prompt."""
-        from PIL import Image
-
-        image = picture.image
-        if name == EDITED and picture.mask is not None:
-            if picture.mask.shape != (image.height, image.width):
-                raise ValueError(f"the mask is {picture.mask.shape[::-1]}, and the image {image.size}")
-            if not picture.mask.any():
-                raise ValueError("its mask is empty")
-            image = Image.fromarray(np.asarray(image) * picture.mask[..., None])
-        return clip_pixels(image, self._encoder.size), picture.prompt or ""
+        if name != EDITED:
+            return shared_clip_pixels(picture, self._encoder.size), picture.prompt or ""
+        return clip_pixels(edited_part(picture), self._encoder.size), picture.prompt or ""
 
     def judge(self, name: str, prepared: Sequence[tuple[np.ndarray, str]]) -> np.ndarray:
         """Cosines, float64 [n]."""

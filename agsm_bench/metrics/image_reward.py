@@ -14,7 +14,7 @@ import numpy as np
 
 from agsm_bench.errors import MissingError
 from agsm_bench.metric import Files, ImageMetric, Picture, Variant
-from agsm_bench.preprocessing import clip_pixels
+from agsm_bench.preprocessing import shared_clip_pixels
 from agsm_bench.weight_files import WeightFile
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class ImageRewardJudge:
 
     def prepare(self, name: str, picture: Picture) -> tuple[np.ndarray, str]:
         """float32 [3, 224, 224] and the prompt."""
-        return clip_pixels(picture.image, self._vision.config.image_size), picture.prompt or ""
+        return shared_clip_pixels(picture, self._vision.config.image_size), picture.prompt or ""
 
     def judge(self, name: str, prepared: Sequence[tuple[np.ndarray, str]]) -> np.ndarray:
         """Rewards, normalised as upstream does, float64 [n]."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agsm_bench.metric import Files, ImageMetric, Picture, Variant
-from agsm_bench.preprocessing import clip_pixels
+from agsm_bench.preprocessing import shared_clip_pixels
 from agsm_bench.weight_files import WeightFile
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class PickScoreJudge:
 
     def prepare(self, name: str, picture: Picture) -> tuple[np.ndarray, str]:
         """float32 [3, side, side] and the prompt."""
-        return clip_pixels(picture.image, self._encoder.size, crop="floor"), picture.prompt or ""
+        return shared_clip_pixels(picture, self._encoder.size, crop="floor"), picture.prompt or ""
 
     def judge(self, name: str, prepared: Sequence[tuple[np.ndarray, str]]) -> np.ndarray:
         """Scores, float64 [n]."""

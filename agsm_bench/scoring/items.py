@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -45,6 +45,7 @@ class Opened:
 
     def __init__(self, item: Item) -> None:
         self._item = item
+        self._shared: dict[Any, Any] = {}
 
     @cached_property
     def _image(self) -> Image.Image:
@@ -71,6 +72,7 @@ class Opened:
             self._item.prompt,
             self._reference if "reference" in needs else None,
             self._mask if "mask" in needs else None,
+            self._shared,
         )
 
 

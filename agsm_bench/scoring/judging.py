@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from math import isfinite
@@ -69,18 +69,24 @@ def judged(
     Raises:
         UserError: of a judge's loading, or the memory is too small for one picture.
     """
-    for turn in settings.turns(chosen):
+    asked = frozenset(name for task in tasks for name in task.names)
+    wanted = [each for each in chosen if asked & set(each.names)]
+    for turn in settings.turns(wanted):
         names = {name for each in turn for name in each.names}
-        mine = [task for task in tasks if task.names & names]
-        if not mine:
-            continue
-        with ExitStack() as stack:
-            seats = [seat for each in turn for seat in _seats(each, stack.enter_context(each.loaded(settings.device)))]
-            done = 0
-            for batch in _prefetched(mine, seats, settings):
-                yield [outcome for seat in seats for outcome in _outcomes(seat, batch)]
-                done += len(batch)
-                progress(", ".join(sorted(names)) if len(names) < 4 else f"{len(names)} metrics", done, len(mine))
+        yield from _turn([task for task in tasks if task.names & names], turn, settings, progress)
+        gc.collect()  # the memory of this turn's models is the next one's
+
+
+def _turn(
+    tasks: Sequence[Task], chosen: Sequence[Chosen], settings: PassSettings, progress: Progress
+) -> Iterator[list[Outcome]]:
+    seats, done = [seat for each in chosen for seat in _seats(each, each.loaded(settings.device))], 0
+    names = [seat.name for seat in seats]
+    phase = ", ".join(names) if len(names) < 4 else f"{len(names)} metrics"
+    for batch in _prefetched(tasks, seats, settings):
+        yield [outcome for seat in seats for outcome in _outcomes(seat, batch)]
+        done += len(batch)
+        progress(phase, done, len(tasks))
 
 
 def _seats(chosen: Chosen, judge: Judge) -> list[_Seat]:

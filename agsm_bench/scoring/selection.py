@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -54,14 +52,10 @@ class Chosen:
         """Of its weight files: about what it takes of the memory."""
         return sum(path.stat().st_size for path in self.files.values())
 
-    @contextmanager
-    def loaded(self, device: str) -> Iterator[Judge]:
-        """The judge, and the memory back afterwards."""
+    def loaded(self, device: str) -> Judge:
+        """The judge; raises MissingError for files of another model."""
         load = self.metric.reference if self.upstream and self.metric.reference else self.metric.load
-        try:
-            yield load(self.names, self.files, device)
-        finally:
-            gc.collect()
+        return load(self.names, self.files, device)
 
 
 def image_metrics() -> dict[str, ImageMetric]:
