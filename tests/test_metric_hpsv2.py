@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import Cli
 from metric_pictures import check_company, judged, picture, pictures, weight_files
 from upstream import bare
 
@@ -118,3 +119,15 @@ def test_the_package_is_the_reference_where_it_imports(folder: Path) -> None:
     except Exception:
         with pytest.raises(MissingError, match="hpsv2 does not import here"):
             hpsv2.METRIC.reference([NEW], weight_files(hpsv2.METRIC, NEW, folder), "cpu")
+
+
+def test_the_command_line_refuses_the_other_version_in_one_line(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    picture((30, 30), 0).save(tmp_path / "a.png")
+    (tmp_path / "prompts.txt").write_text("a dog\n")
+    where = ("--images", tmp_path, "--prompts", tmp_path / "prompts.txt", "--out", tmp_path / "out", "--device", "cpu")
+    wrong = ("--weights", f"{NEW}={folder / hpsv2.FILES[OLD]}")
+    code, out, err = cli("score", *where, "--metrics", NEW, *wrong)
+    assert (code, out) == (3, "")
+    assert f"{hpsv2.FILES[OLD]} is the checkpoint of hpsv2/v2.0, not of hpsv2/v2.1." in " ".join(err.split())
+    right = ("--weights", f"{NEW}={folder / hpsv2.FILES[NEW]}")
+    assert cli("score", *where, "--metrics", NEW, *right)[0] == 0
