@@ -14,6 +14,7 @@ from metric_pictures import check_company, picture, pictures, weight_files
 
 from agsm_bench.errors import MissingError
 from agsm_bench.frechet import Statistics
+from agsm_bench.metric import Picture
 from agsm_bench.metrics.fid import CLEAN, LEGACY, METRIC
 
 
@@ -55,6 +56,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def resized(resize: Any, shown: list[Picture]) -> torch.Tensor:
+    """A batch as clean-fid makes it, [n, 3, 299, 299]."""
+    return torch.from_numpy(np.stack([resize(np.asarray(each.image)).transpose(2, 0, 1) for each in shown]))
+
+
 def test_features_of_clean_are_clean_fids(folder: Path) -> None:
     from cleanfid.inception_torchscript import InceptionV3W
     from cleanfid.resize import build_resizer
@@ -63,9 +69,8 @@ def test_features_of_clean_are_clean_fids(folder: Path) -> None:
     found = check_company(judge, CLEAN, pictures(), 1e-4)
     network, resize = InceptionV3W(str(folder), download=False), build_resizer("clean")
     with torch.inference_mode():
-        for row, each in zip(found, pictures(), strict=True):
-            pixels = torch.from_numpy(resize(np.asarray(each.image)).transpose(2, 0, 1)[None].copy())
-            np.testing.assert_allclose(row, network(pixels)[0], rtol=1e-6, atol=1e-6)
+        expected = network(resized(resize, pictures()))
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * float(expected.abs().max()))
 
 
 def test_features_of_legacy_are_clean_fids_and_pytorch_fids(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,10 +86,8 @@ def test_features_of_legacy_are_clean_fids_and_pytorch_fids(folder: Path, monkey
     found = judge.judge(LEGACY, [judge.prepare(LEGACY, each) for each in shown])
     assert found.shape == (3, 2048)
     with torch.inference_mode():
-        for row, each in zip(found, shown, strict=True):
-            pixels = torch.from_numpy(resize(np.asarray(each.image)).transpose(2, 0, 1)[None].copy())
-            expected = network(pixels / 255)[0].flatten()
-            np.testing.assert_allclose(row, expected, rtol=1e-5, atol=1e-6 * float(expected.abs().max()))
+        expected = network(resized(resize, shown) / 255)[0].flatten(1)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * float(expected.abs().max()))
 
 
 def test_files_of_other_models(folder: Path, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
             *stamps(*(summary[key] for key in ("limited", "expected", "scored", "unscored"))),
             *summary.get("warnings", ()),
         ],
-        ["Per cent (measures: as they are), with 95% intervals."],
+        ["Per cent (measures: in the scale of their tables), with 95% intervals."],
     )
     for head in ("task", "GenEval accuracy", *["exactly the scene"] * strict, "images"):
         table.add_column(head, justify="left" if head == "task" else "right")
