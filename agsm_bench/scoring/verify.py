@@ -58,7 +58,7 @@ def verify(names: Sequence[str], weights: Weights, settings: PassSettings, *, re
 
 
 def values_of(chosen: Chosen, name: str, settings: PassSettings) -> list[float | None]:
-    """Raw scores of the shipped images; of a metric of sets, the means of the first images' features in blocks."""
+    """Raw scores of the shipped images; of a metric of sets, the means of each image's features in blocks."""
     folder = SHIPPED / (chosen.metric.domain or "photo")
     found: list[float | None] = []
     with tempfile.TemporaryDirectory() as scratch, FolderSheet(Path(scratch)) as sheet:
@@ -68,7 +68,8 @@ def values_of(chosen: Chosen, name: str, settings: PassSettings) -> list[float |
         for outcomes in judged(sheet.lacking(items, [chosen]), [chosen], settings, lambda *_: None):
             for outcome in outcomes:
                 if isinstance(outcome.value, np.ndarray):
-                    found.extend(float(block.mean()) for block in np.array_split(outcome.value, STATISTICS))
+                    blocks = np.array_split(outcome.value, min(STATISTICS, len(outcome.value)))
+                    found.extend(float(block.mean()) for block in blocks)
                 else:
                     found.append(outcome.value)
     return found
