@@ -207,7 +207,7 @@ def score_all(run: Run, benchmark: Benchmark, samples: Sequence[Sample], progres
     Raises:
         MissingError: the detector is absent; it says that the images are kept.
     """
-    from agsm_bench.score import detector_of, score_images
+    from agsm_bench.score import detector_of, score_by_detector
 
     try:
         detector = detector_of(run.manifest.spec.domain)
@@ -216,7 +216,7 @@ def score_all(run: Run, benchmark: Benchmark, samples: Sequence[Sample], progres
         raise MissingError(
             f"{error.message} Nothing is scored; {kept} images are made and kept in {run.folder / 'images'}.", error.fix
         ) from error
-    for done, _ in enumerate(score_images(run, benchmark, samples, detector), 1):
+    for done, _ in enumerate(score_by_detector(run, benchmark, samples, detector), 1):
         progress("score", done, len(samples))
 
 

@@ -53,7 +53,9 @@ def detector_of(domain: Domain) -> Detector:
     return Detector(detector.VERSION, detector.detect)
 
 
-def score_images(run: Run, benchmark: Benchmark, samples: Sequence[Sample], detector: Detector) -> Iterator[Sample]:
+def score_by_detector(
+    run: Run, benchmark: Benchmark, samples: Sequence[Sample], detector: Detector
+) -> Iterator[Sample]:
     """Scores every stored image that lacks a score, and yields each sample when it is done."""
     store = DetectionStore(run.folder, detector.version)
     metrics = benchmark.metrics(run.manifest.spec.domain)
