@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from conftest import Cli
 from metric_pictures import check_company, picture, pictures, weight_files
+from upstream import folder_of
 
 from agsm_bench.errors import MissingError
 from agsm_bench.frechet import Statistics
@@ -21,10 +23,10 @@ from agsm_bench.metrics.fid import CLEAN, LEGACY, METRIC
 class Layers(torch.nn.Module):
     """In place of the network's own, with the same input and 2048 features."""
 
-    def __init__(self) -> None:
+    def __init__(self, features: int = 2048) -> None:
         super().__init__()
         self.conv = torch.nn.Conv2d(3, 32, 9, stride=9)
-        self.out = torch.nn.Linear(32 * 4, 2048)
+        self.out = torch.nn.Linear(32 * 4, features)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         pooled = torch.nn.functional.adaptive_avg_pool2d(torch.relu(self.conv(x)), (2, 2))
@@ -32,9 +34,9 @@ class Layers(torch.nn.Module):
 
 
 class Scripted(torch.nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, features: int = 2048) -> None:
         super().__init__()
-        self.layers = Layers()
+        self.layers = Layers(features)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layers(x)
@@ -73,7 +75,7 @@ def test_features_of_clean_are_clean_fids(folder: Path) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * float(expected.abs().max()))
 
 
-def test_features_of_legacy_are_clean_fids_and_pytorch_fids(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_of_legacy_are_clean_fids(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from cleanfid import inception_pytorch
     from cleanfid.resize import build_resizer
 
@@ -87,13 +89,53 @@ def test_features_of_legacy_are_clean_fids_and_pytorch_fids(folder: Path, monkey
     assert found.shape == (3, 2048)
     with torch.inference_mode():
         expected = network(resized(resize, shown) / 255)[0].flatten(1)
-    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * float(expected.abs().max()))
+    largest = float(expected.abs().max())
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * largest)
+    assert found.std(axis=0).mean() > 1e-3 * largest, "pictures are told apart by much more than the tolerance"
+
+
+def test_features_of_legacy_are_pytorch_fids_from_the_image_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own class resizes in the network, from 0 to 1."""
+    folder_of("pytorch_fid")
+    from pytorch_fid import inception
+
+    files = weight_files(METRIC, LEGACY, folder)
+    state = torch.load(files["pt_inception-2015-12-05-6726825d.pth"], weights_only=True)
+    monkeypatch.setattr(inception, "load_state_dict_from_url", lambda *a, **k: state)
+    network, judge = inception.InceptionV3([3]).eval(), METRIC.load([LEGACY], files, "cpu")
+    found = check_company(judge, LEGACY, pictures())
+    for features, shown in zip(found, pictures(), strict=True):
+        pixels = torch.from_numpy(np.array(shown.image)).permute(2, 0, 1)[None] / 255
+        with torch.inference_mode():
+            expected = network(pixels)[0].flatten()
+        np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-6 * float(expected.abs().max()))
+
+
+def test_a_checkpoint_without_counters_of_batches_is_the_same(folder: Path, tmp_path: Path) -> None:
+    name = "pt_inception-2015-12-05-6726825d.pth"
+    state = torch.load(folder / name, weights_only=True)
+    torch.save({key: value for key, value in state.items() if "num_batches" not in key}, tmp_path / name)
+    one, other = (METRIC.load([LEGACY], weight_files(METRIC, LEGACY, where), "cpu") for where in (folder, tmp_path))
+    shown = [one.prepare(LEGACY, pictures()[0])]
+    assert (one.judge(LEGACY, shown) == other.judge(LEGACY, shown)).all()
+
+
+def test_warnings_of_the_process_stay_as_they_were(folder: Path) -> None:
+    """clean-fid's resize silences them all."""
+    METRIC.load([LEGACY], weight_files(METRIC, LEGACY, folder), "cpu")
+    before = list(warnings.filters)
+    METRIC.load([LEGACY], weight_files(METRIC, LEGACY, folder), "cpu")
+    assert list(warnings.filters) == before
 
 
 def test_files_of_other_models(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "inception-2015-12-05.pt").write_text("no network")
     with pytest.raises(MissingError, match="is no Inception network"):
         METRIC.load([CLEAN], weight_files(METRIC, CLEAN, tmp_path), "cpu")
+    torch.jit.script(Scripted(10).eval()).save(str(tmp_path / "inception-2015-12-05.pt"))
+    judge = METRIC.load([CLEAN], weight_files(METRIC, CLEAN, tmp_path), "cpu")
+    with pytest.raises(MissingError, match="gives 10 features, and Inception has 2048"):
+        judge.judge(CLEAN, [judge.prepare(CLEAN, pictures()[0])])
     torch.save({"fc.weight": torch.zeros(2)}, tmp_path / "pt_inception-2015-12-05-6726825d.pth")
     with pytest.raises(MissingError, match="is the checkpoint of another model: it lacks"):
         METRIC.load([LEGACY], weight_files(METRIC, LEGACY, tmp_path), "cpu")

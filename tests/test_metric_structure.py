@@ -71,13 +71,14 @@ def timm_model(folder: Path) -> Any:
     return network
 
 
-def similarities(network: Any, image: Any) -> torch.Tensor:
-    """Cosines between the keys of the last layer, heads side by side, as PnPInversion computes them."""
-    from torchvision.transforms import Compose, Normalize, Resize, ToTensor
+def similarities(network: Any, image: Any, scale: float = 1) -> torch.Tensor:
+    """Cosines between the keys of the last layer, heads side by side, as PnPInversion has them: pixels go to 255."""
+    from torchvision.transforms import Compose, Normalize, Resize
 
     seen: list[torch.Tensor] = []
     hook = network.blocks[-1].attn.qkv.register_forward_hook(lambda *call: seen.append(call[-1]))
-    pixels = Compose([ToTensor(), Resize(SIDE, max_size=480), Normalize(MEAN, STD)])(image)
+    raw = torch.from_numpy(np.array(image).astype(np.float32)).permute(2, 0, 1) / scale
+    pixels = Compose([Resize(SIDE, max_size=480), Normalize(MEAN, STD)])(raw)
     network(pixels[None])
     hook.remove()
     tokens = seen[0].shape[1]
@@ -87,14 +88,21 @@ def similarities(network: Any, image: Any) -> torch.Tensor:
     return (joined @ joined.T) / torch.clamp(norms @ norms.T, min=1e-8)
 
 
+def distances(network: Any, scale: float = 1) -> list[float]:
+    """Of the pairs, by the formula."""
+    with torch.inference_mode():
+        both = [[similarities(network, image, scale) for image in (p.image, p.reference)] for p in PAIRS]
+    return [float((one - other).square().mean()) for one, other in both]
+
+
 def test_distances_are_the_formulas_on_another_network(folder: Path, judge: Judge) -> None:
     network = timm_model(folder)
-    with torch.inference_mode():
-        expected = [
-            float((similarities(network, p.image) - similarities(network, p.reference)).square().mean()) for p in PAIRS
-        ]
-    np.testing.assert_allclose(check_company(judge, NAME, PAIRS), expected, atol=1e-6)
-    assert min(expected) > 1e-3
+    expected = distances(network)
+    found = check_company(judge, NAME, PAIRS)
+    np.testing.assert_allclose(found, expected, atol=1e-7)
+    assert min(expected) > 5e-4
+    assert np.ptp(expected) > 1e-4
+    assert np.abs(found - distances(network, scale=255)).min() > 1e-2, "pixels from 0 to 1 would go unnoticed"
 
 
 def test_identity_and_other_shapes(judge: Judge) -> None:

@@ -6,6 +6,7 @@ is pytorch-fid's: torch, bilinear, without antialiasing, and other weights. They
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ WEIGHTS = {
         sha256="6726825d",
     ),
 }
+FEATURES = 2048
 
 
 class FidJudge:
@@ -36,7 +38,9 @@ class FidJudge:
     def __init__(self, mode: str, network: Callable[[Any], Any], device: str) -> None:
         from cleanfid.resize import build_resizer
 
-        self._resize, self._network, self._device = build_resizer(mode), network, device
+        with warnings.catch_warnings():  # it silences those of the whole process
+            self._resize = build_resizer(mode)
+        self._network, self._device = network, device
 
     def prepare(self, name: str, picture: Picture) -> np.ndarray:
         """float32 [3, 299, 299] from 0 to 255."""
@@ -44,12 +48,18 @@ class FidJudge:
         return np.ascontiguousarray(resized.transpose(2, 0, 1), np.float32)
 
     def judge(self, name: str, prepared: Sequence[np.ndarray]) -> np.ndarray:
-        """Features, float32 [n, 2048]."""
+        """Features, float32 [n, 2048]; raises MissingError for a network that gives others."""
         import torch
 
         with torch.inference_mode():
             batch = torch.from_numpy(np.stack(prepared)).to(self._device)
-            return self._network(batch).flatten(1).cpu().numpy()
+            features: np.ndarray = self._network(batch).flatten(1).cpu().numpy()
+        if features.shape[1] != FEATURES:
+            raise MissingError(
+                f"The network gives {features.shape[1]} features, and Inception has {FEATURES}.",
+                f"Get its file again: agsm-bench metrics get {name}",
+            )
+        return features
 
 
 def load(names: Sequence[str], files: Files, device: str) -> FidJudge:
@@ -87,7 +97,9 @@ def _legacy(path: Path, device: str) -> Callable[[Any], Any]:
     for name, channels in (("6b", 128), ("6c", 160), ("6d", 160), ("6e", 192)):
         setattr(network, f"Mixed_{name}", upstream.FIDInceptionC(768, channels_7x7=channels))
     network.Mixed_7b, network.Mixed_7c = upstream.FIDInceptionE_1(1280), upstream.FIDInceptionE_2(2048)
-    fill(network, read_state(path), path)
+    # upstream, too, takes a file without these counters, which only training reads
+    counters = {key: value for key, value in network.state_dict().items() if key.endswith("num_batches_tracked")}
+    fill(network, counters | read_state(path), path)
     network.fc = torch.nn.Identity()
     network.eval().to(device)
     return lambda pixels: network(2 * (pixels / 255) - 1)

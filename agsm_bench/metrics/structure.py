@@ -1,8 +1,9 @@
 """Structure distance of an image and its reference: DINO ViT-B/8 keys and how they resemble each other.
 
 Mean squared difference of the two matrices of cosines between the keys of the last layer, all heads together and the
-class token included (Splice, Tumanyan et al. 2022; PnPInversion, evaluation/matrics_calculator.py). The tables of
-PIE-Bench show it times 1,000.
+class token included (Splice, Tumanyan et al. 2022; PnPInversion, evaluation/matrics_calculator.py). PnPInversion takes
+ImageNet's mean from pixels that go to 255, not to 1; so do we, as published distances were measured that way. The
+tables of PIE-Bench show them times 1,000.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ WEIGHTS = (WeightFile("config.json", REPO), WeightFile("pytorch_model.bin", REPO
 LONGEST = 480
 """Side in pixels to which a picture is cut down that is longer once its shorter side has the network's size."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's."""
+"""ImageNet's, of pixels from 0 to 1."""
 
 
 class StructureJudge:
@@ -46,7 +47,7 @@ class StructureJudge:
         import torch
         from torchvision.transforms import functional as transforms
 
-        tensor = torch.from_numpy(array.copy()).permute(2, 0, 1).float() / 255
+        tensor = torch.from_numpy(array.copy()).permute(2, 0, 1).float()  # to 255, as PnPInversion
         size = int(self._network.config.image_size)
         tensor = transforms.resize(tensor, [size], max_size=max(LONGEST, size + 1))
         return transforms.normalize(tensor, MEAN, STD).numpy()
@@ -93,7 +94,7 @@ METRIC = ImageMetric(
         NAME: Variant(
             "down",
             "squared difference of cosines, 0 to 4",
-            "shorter side to 224 (bilinear, on the tensor), ImageNet mean and deviation",
+            "shorter side to 224 (bilinear, antialiased, on the tensor), ImageNet mean and deviation of pixels to 255",
             1000,
             needs=("reference",),
             weights=WEIGHTS,
