@@ -1,18 +1,21 @@
 """The Fréchet distance of two Gaussians (FID, Heusel et al. 2017, Eq. 6) in float64, by symmetric matrices alone.
 
-tr (A B)^1/2 is the sum of the roots of the eigenvalues of F^T B F for any factor A = F F^T. A Cholesky factor is the
-cheapest, and one symmetric eigenvalue problem is left; a general matrix square root takes many times longer and
-may come out complex. Where A is singular (fewer samples than features) its symmetric root takes the factor's place.
+tr (A B)^1/2 is the sum of the singular values of F^T G for any factors A = F F^T and B = G G^T, which are the roots of
+the eigenvalues of a symmetric matrix. Cholesky's factor is the cheapest; a general matrix square root takes many times
+longer and may come out complex. A singular covariance (fewer samples than features) has a narrow factor: the rounding
+of an eigenvalue that is 0 has a root that counts.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -62,11 +65,13 @@ class Statistics:
         """
         try:
             with np.load(path) as data:
-                mean, covariance = data["mu"].astype(np.float64), data["sigma"].astype(np.float64)
+                mean, covariance = (data[key].astype(np.float64, casting="same_kind") for key in ("mu", "sigma"))
                 n, said = int(data.get("n", 0)), str(data.get("made_of", ""))
             if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
                 raise ValueError(f"mu is {mean.shape} and sigma {covariance.shape}")
-        except (OSError, ValueError, KeyError, EOFError) as error:
+            if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+                raise ValueError("not all of its numbers are finite")
+        except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, zlib.error) as error:
             raise MissingError(f"{path} holds no statistics ({error}).", "Delete it, or name another.") from error
         if made_of is not None and said != _json(made_of):
             raise MissingError(f"{path} was made of other images or weights.", f"Delete it: rm {path}")
@@ -91,8 +96,7 @@ def distance(a: Statistics, b: Statistics) -> float:
         MissingError: they are of different features.
     """
     _check_alike(a.mean, b.mean)
-    factor = _factor(b.covariance)
-    cross = _sum_of_roots(factor.T @ a.covariance @ factor)
+    cross = _sum_of_singular_values(_factor(a.covariance).T @ _factor(b.covariance))
     apart = np.square(a.mean - b.mean).sum()
     return max(float(apart + np.trace(a.covariance) + np.trace(b.covariance) - 2 * cross), 0.0)
 
@@ -102,22 +106,23 @@ def distance_with_interval(features: np.ndarray, clusters: Sequence[str], refere
 
     The clusters, sorted, are dealt to ten groups; each is left out once. 95% by Student's t with 9 degrees of
     freedom; of the images alone, as if the reference were the truth. Unknown bounds below 10 clusters. The cost is
-    eleven symmetric eigenvalue problems of size min(n, d). It says nothing of the excess that every such distance
-    has in small samples.
+    eleven symmetric eigenvalue problems of size min(n, d), or of the reference's rank where that is less. It says
+    nothing of the excess that every such distance has in small samples.
     """
     _check_alike(features[0], reference.mean)
-    order = np.lexsort((features[:, 0], np.asarray(clusters)))  # sums do not hang on the order of the images
+    order = np.lexsort((features.sum(axis=1), np.asarray(clusters)))  # sums do not hang on the order of the images
     names = sorted(set(clusters))
     group_of = {name: index % GROUPS for index, name in enumerate(names)}
     groups = np.array([group_of[name] for name in clusters])[order]
     wide = features[order].astype(np.float64)
-    cross = _cross_by_gram(wide, reference) if len(wide) <= wide.shape[1] else _cross_by_factor(wide, reference)
+    turned = (wide - wide.mean(axis=0)) @ _factor(reference.covariance)
 
     def without(group: int | None) -> float:
         kept = groups != group if group is not None else np.ones(len(groups), bool)
         own, mean = wide[kept], wide[kept].mean(axis=0)
         apart, trace = np.square(mean - reference.mean).sum(), np.square(own - mean).sum() / (len(own) - 1)
-        return max(float(apart + trace + np.trace(reference.covariance) - 2 * cross(kept)), 0.0)
+        cross = _sum_of_singular_values(turned[kept] - turned[kept].mean(axis=0)) / np.sqrt(len(own) - 1)
+        return max(float(apart + trace + np.trace(reference.covariance) - 2 * cross), 0.0)
 
     value = without(None)
     if len(names) < GROUPS:
@@ -135,46 +140,22 @@ def too_few(n: int, d: int) -> str | None:
     return None
 
 
-Cross = Callable[[np.ndarray], float]
-"""Which of the rows [n] count -> tr (A B)^1/2 of their covariance A."""
-
-
-def _cross_by_gram(features: Floats, reference: Statistics) -> Cross:
-    """For few samples: X^T X B and X B X^T have the same eigenvalues, and the latter is [n, n]."""
-    centred = features - features.mean(axis=0)
-    gram = centred @ reference.covariance @ centred.T
-
-    def cross(kept: np.ndarray) -> float:
-        own = gram[np.ix_(kept, kept)]
-        own = own - own.mean(axis=0) - own.mean(axis=1)[:, None] + own.mean()
-        return _sum_of_roots(own / (len(own) - 1))
-
-    return cross
-
-
-def _cross_by_factor(features: Floats, reference: Statistics) -> Cross:
-    """For many: F^T A F is the covariance of the rows times F."""
-    turned = (features - features.mean(axis=0)) @ _factor(reference.covariance)
-
-    def cross(kept: np.ndarray) -> float:
-        own = turned[kept] - turned[kept].mean(axis=0)
-        return _sum_of_roots(own.T @ own / (len(own) - 1))
-
-    return cross
-
-
-def _sum_of_roots(product: Floats) -> float:
-    """Of a positive semidefinite matrix's eigenvalues; a negative one is a rounding of 0."""
-    eigenvalues = np.linalg.eigvalsh((product + product.T) / 2)
-    return float(np.sqrt(np.maximum(eigenvalues, 0)).sum())
+def _sum_of_singular_values(matrix: Floats) -> float:
+    """Through the smaller of its two products with itself: a quarter of the time of a singular value decomposition."""
+    rows, columns = matrix.shape
+    product = matrix @ matrix.T if rows <= columns else matrix.T @ matrix
+    return float(np.sqrt(np.maximum(np.linalg.eigvalsh(product), 0)).sum())  # below 0 is a rounding of 0
 
 
 def _factor(covariance: Floats) -> Floats:
-    """F with F F^T = covariance."""
+    """F [d, rank] with F F^T = covariance; [d, d] where it is regular."""
     try:
         return np.asarray(np.linalg.cholesky(covariance), np.float64)
     except np.linalg.LinAlgError:
-        return _root(covariance)
+        values, vectors = np.linalg.eigh(covariance)
+        known = values > values[-1] * len(values) * np.finfo(np.float64).eps
+        factor = (vectors[:, known] * np.sqrt(values[known]))[:, ::-1]  # largest first: small eigenvalues keep digits
+        return np.ascontiguousarray(factor, np.float64)
 
 
 def _check_alike(own: np.ndarray, reference: np.ndarray) -> None:
