@@ -20,13 +20,13 @@ PAIRS = [Picture(picture((40, 40), i), None, picture((40, 40), i + 9)) for i in 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small ViT as facebook/dino-vitb8 is stored."""
+    """A small ViT as facebook/dino-vitb8 is stored; its config has an epsilon that is not DINO's."""
     from safetensors.torch import load_file
     from transformers import ViTConfig, ViTModel
 
     path = tmp_path_factory.mktemp("dino")
     sizes = {"hidden_size": WIDTH, "num_hidden_layers": DEPTH, "num_attention_heads": HEADS}
-    config = ViTConfig(**sizes, intermediate_size=96, image_size=SIDE, patch_size=PATCH, layer_norm_eps=1e-6)
+    config = ViTConfig(**sizes, intermediate_size=96, image_size=SIDE, patch_size=PATCH, layer_norm_eps=1e3)
     torch.manual_seed(0)
     model = ViTModel(config)
     for value in model.parameters():
@@ -111,6 +111,9 @@ def test_identity_and_other_shapes(judge: Judge) -> None:
     for size in ((90, 40), (1, 1), (300, 500)):
         pair = Picture(picture(size, 1), None, picture(size, 2))
         assert np.isfinite(judged(judge, NAME, [pair])).all(), size
+    strip = Picture(picture((3, 211), 1), None, picture((3, 211), 2))
+    with pytest.raises(ValueError, match="it is 3 x 211, a strip"):
+        judge.prepare(NAME, strip)
     with pytest.raises(ValueError, match="its reference 30 x 40"):
         judge.prepare(NAME, Picture(image, None, picture((30, 40), 1)))
 
@@ -118,7 +121,8 @@ def test_identity_and_other_shapes(judge: Judge) -> None:
 def test_another_models_checkpoint(folder: Path, tmp_path: Path) -> None:
     files = weight_files(METRIC, NAME, folder)
     state = torch.load(files["pytorch_model.bin"], weights_only=True)
-    for wrong in ({"a": torch.zeros(1)}, state | {"embeddings.cls_token": torch.zeros(1, 1, 7)}):
+    deeper = {key.replace(f"layer.{DEPTH - 1}.", f"layer.{DEPTH}."): value for key, value in state.items()} | state
+    for wrong in ({"a": torch.zeros(1)}, state | {"embeddings.cls_token": torch.zeros(1, 1, 7)}, deeper):
         torch.save(wrong, tmp_path / "pytorch_model.bin")
         with pytest.raises(MissingError, match="is the checkpoint of another model"):
             METRIC.load([NAME], files | {"pytorch_model.bin": tmp_path / "pytorch_model.bin"}, "cpu")

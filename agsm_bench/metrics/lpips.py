@@ -49,7 +49,7 @@ class LpipsJudge:
 
         with torch.inference_mode():
             pixels = torch.from_numpy(pairs).to(self._device).permute(1, 0, 4, 2, 3).float() / 127.5 - 1
-            return self._network(*pixels).flatten().double().cpu().numpy()
+            return self._network(*pixels).flatten().cpu().double().numpy()
 
 
 def load(names: Sequence[str], files: Files, device: str) -> LpipsJudge:

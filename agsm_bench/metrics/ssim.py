@@ -40,7 +40,7 @@ class SsimJudge:
         pixels = torch.from_numpy(pairs).to(self._device).permute(1, 0, 4, 2, 3).float() / 255
         image, reference = pixels
         found = structural_similarity_index_measure(image, reference, data_range=1.0, reduction="none")
-        return torch.atleast_1d(torch.as_tensor(found)).double().cpu().numpy()
+        return torch.atleast_1d(torch.as_tensor(found)).cpu().double().numpy()
 
 
 def load(names: Sequence[str], files: Files, device: str) -> SsimJudge:
