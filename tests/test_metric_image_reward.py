@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from metric_pictures import check_company, pictures, weight_files
+from metric_pictures import check_company, judged, picture, pictures, weight_files
 from upstream import image_reward_class
 
 from agsm_bench.errors import MissingError
-from agsm_bench.metric import Judge
+from agsm_bench.metric import Judge, Picture
 from agsm_bench.metrics.image_reward import METRIC, NAME
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "photo", "of", "red", "dog", "cat", "two", "blue", "##s"]
@@ -22,8 +24,8 @@ WIDTH, DEPTH, PATCH = 128, 2, 32
 
 
 @pytest.fixture(scope="module")
-def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Path]]:
-    """Upstream's model with fewer and narrower layers, and its checkpoint as a folder of files."""
+def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Path, Any]]:
+    """Upstream's model with fewer and narrower layers, its checkpoint as a folder of files, and its module."""
     from transformers import BertTokenizer
 
     folder = tmp_path_factory.mktemp("image-reward")
@@ -45,15 +47,15 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Pa
         for value in model.parameters():
             value.data.normal_(std=0.08, generator=generator)
         torch.save(model.state_dict(), folder / "ImageReward.pt")
-        yield model, folder
+        yield model, folder, module
 
 
 @pytest.fixture(scope="module")
-def ours(upstream: tuple[Any, Path]) -> Judge:
+def ours(upstream: tuple[Any, Path, Any]) -> Judge:
     return METRIC.load([NAME], weight_files(METRIC, NAME, upstream[1]), "cpu")
 
 
-def test_scores_are_upstreams(upstream: tuple[Any, Path], ours: Judge) -> None:
+def test_scores_are_upstreams(upstream: tuple[Any, Path, Any], ours: Judge) -> None:
     shown = pictures()
     found = check_company(ours, NAME, shown)
     with torch.inference_mode():
@@ -63,10 +65,6 @@ def test_scores_are_upstreams(upstream: tuple[Any, Path], ours: Judge) -> None:
 
 
 def test_the_prompt_is_cut_at_35_tokens(ours: Judge) -> None:
-    from metric_pictures import judged, picture
-
-    from agsm_bench.metric import Picture
-
     image = picture((64, 64), 0)
     long = [Picture(image, "dog " * 33 + end) for end in ("", "cat cat", "blue")]
     scores = judged(ours, NAME, long)
@@ -74,7 +72,7 @@ def test_the_prompt_is_cut_at_35_tokens(ours: Judge) -> None:
     assert abs(judged(ours, NAME, [Picture(image, "dog " * 32 + "cat")])[0] - scores[0]) > 1e-5
 
 
-def test_checkpoints_of_other_models(upstream: tuple[Any, Path], tmp_path: Path) -> None:
+def test_checkpoints_of_other_models(upstream: tuple[Any, Path, Any], tmp_path: Path) -> None:
     files = weight_files(METRIC, NAME, upstream[1])
     state = torch.load(files["ImageReward.pt"], weights_only=True)
     missing = {key: value for key, value in state.items() if "crossattention.self.key" not in key}
@@ -89,10 +87,34 @@ def test_checkpoints_of_other_models(upstream: tuple[Any, Path], tmp_path: Path)
         METRIC.load([NAME], files | {"ImageReward.pt": tmp_path / "text"}, "cpu")
 
 
-def test_the_package_is_the_reference_where_it_imports(upstream: tuple[Any, Path]) -> None:
+def test_a_vision_tower_without_blocks_is_another_models(upstream: tuple[Any, Path, Any], tmp_path: Path) -> None:
+    files = weight_files(METRIC, NAME, upstream[1])
+    state = torch.load(files["ImageReward.pt"], weights_only=True)
+    torch.save({key: value for key, value in state.items() if ".blocks." not in key}, tmp_path / "ImageReward.pt")
+    with pytest.raises(MissingError, match="it has no BLIP"):
+        METRIC.load([NAME], files | {"ImageReward.pt": tmp_path / "ImageReward.pt"}, "cpu")
+
+
+def test_the_package_is_the_reference_where_it_imports(
+    upstream: tuple[Any, Path, Any], ours: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads the same files, and nothing of the hub."""
     assert METRIC.reference is not None
-    try:
-        import ImageReward  # noqa: F401
-    except Exception:
-        with pytest.raises(MissingError, match="image-reward does not import here"):
-            METRIC.reference([NAME], weight_files(METRIC, NAME, upstream[1]), "cpu")
+    files, module = weight_files(METRIC, NAME, upstream[1]), upstream[2]
+    modules = {
+        "ImageReward.ImageReward": module,
+        "ImageReward.models.BLIP": SimpleNamespace(blip_pretrain=module.pretrain),
+    }
+    for name, found in modules.items():
+        monkeypatch.setitem(sys.modules, name, found)
+    reference = METRIC.reference([NAME], files, "cpu")
+    np.testing.assert_allclose(judged(reference, NAME, pictures()), judged(ours, NAME, pictures()), atol=1e-4)
+
+
+def test_the_reference_says_why_it_does_not_import(
+    upstream: tuple[Any, Path, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ImageReward.ImageReward", None)
+    assert METRIC.reference is not None
+    with pytest.raises(MissingError, match="image-reward does not import here"):
+        METRIC.reference([NAME], weight_files(METRIC, NAME, upstream[1]), "cpu")

@@ -1,7 +1,8 @@
 """ImageReward v1.0: a human preference model of image and prompt on BLIP (Xu et al. 2023).
 
 transformers' BLIP towers with the authors' checkpoint, key by key. Their package, image-reward, pins timm 0.6.13 and
-imports names that transformers 5 no longer has: it is the `--reference`, in an environment of its own.
+imports OpenAI's clip, fairscale and names that transformers 5 no longer has: it is the `--reference`, in an
+environment of its own.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ VISION_KEYS = (
     (r"\.norm([12])\.", r".layer_norm\1."),
 )
 """timm's names -> transformers'."""
+SIZED = ("embeddings.patch_embedding.weight", "embeddings.position_embedding", "encoder.layers.0.mlp.fc1.weight")
+"""What the sizes of the vision tower are read from."""
 
 
 class ImageRewardJudge:
@@ -63,7 +66,7 @@ class ImageRewardJudge:
         vision = _renamed(_below(state, "blip.visual_encoder."))
         text = {k: v for k, v in _below(state, "blip.text_encoder.").items() if not k.endswith("position_ids")}
         head = _below(state, "mlp.layers.")
-        if "embeddings.patch_embedding.weight" not in vision or "0.weight" not in head:
+        if any(key not in vision for key in SIZED) or "0.weight" not in head:
             raise MissingError(f"{path.name} is the checkpoint of another model: it has no BLIP.", f"Get {path} again.")
         self._vision, self._device = _vision_tower(vision), device
         self._text = _text_tower(files["med_config.json"], width=self._vision.config.hidden_size)
@@ -168,20 +171,25 @@ def _tokenizer(vocabulary: Any) -> Any:
 
 
 class UpstreamJudge:
-    """The package image-reward, picture by picture, as its own evaluation does."""
+    """The package image-reward, picture by picture, as its own evaluation does; the vocabulary is the given file."""
 
     def __init__(self, files: Files, device: str) -> None:
         try:
             from ImageReward.ImageReward import ImageReward
-        except Exception as error:  # its imports of timm, fairscale and transformers fail in many ways
+            from ImageReward.models.BLIP import blip_pretrain
+        except Exception as error:  # its imports of clip, timm, fairscale and transformers fail in many ways
             raise MissingError(
                 f"The package image-reward does not import here ({type(error).__name__}: {error}).",
-                'Use an environment of its own: pip install "agsm-bench[image-reward]" "transformers<4.50"',
+                "Leave out --reference, or judge in an environment of its own with transformers 4.49 and openai-clip.",
             ) from error
-        import torch
+        from transformers import BertTokenizer
 
+        from agsm_bench.state_dicts import fill, read_state
+
+        path = files["ImageReward.pt"]
+        blip_pretrain.init_tokenizer = lambda: BertTokenizer(str(files["vocab.txt"]))  # its own asks the hub
         self._model = ImageReward(med_config=str(files["med_config.json"]), device=device).to(device)
-        self._model.load_state_dict(torch.load(files["ImageReward.pt"], map_location="cpu", weights_only=True))
+        fill(self._model, read_state(path), path)
         self._model.eval()
 
     def prepare(self, name: str, picture: Picture) -> Picture:
