@@ -70,10 +70,19 @@ def transformers_pixels(image: Image.Image) -> torch.Tensor:
 
 def test_pixels_are_torchvisions_and_transformers() -> None:
     """Also where the crop cuts half a pixel off, which the two round differently."""
-    for size in ((300, 200), (37, 211), (225, 500), (501, 224), (1, 1), (224, 224), (333, 1000)):
+    for size in ((300, 200), (37, 211), (227, 224), (224, 331), (501, 224), (1, 1), (224, 224)):
         image = picture(size, 1)
         np.testing.assert_allclose(clip_pixels(image), openai_pixels(image), atol=1e-6)
         np.testing.assert_allclose(clip_pixels(image, crop="floor"), transformers_pixels(image), atol=1e-5)
+
+
+def test_each_metric_crops_as_its_authors_do(folder: Path) -> None:
+    """The same picture, whose pixels the metrics share, with half a pixel to cut off."""
+    shown = Picture(picture((227, 224), 1), "a dog")
+    for metric, name, pixels in ((clip, CLIP, openai_pixels), (pickscore, PICK, transformers_pixels)):
+        judge = metric.METRIC.load([name], weight_files(metric.METRIC, name, folder), "cpu")
+        np.testing.assert_allclose(judge.prepare(name, shown)[0], pixels(shown.image), atol=1e-5)
+    assert np.abs(openai_pixels(shown.image) - transformers_pixels(shown.image)).max() > 0.1
 
 
 def test_the_clip_score_is_the_recipes(folder: Path) -> None:
@@ -141,16 +150,21 @@ def test_another_models_files(folder: Path, tmp_path: Path) -> None:
         clip.METRIC.load([CLIP], files | small, "cpu")
 
 
-def test_prompts_are_encoded_once(folder: Path) -> None:
-    from agsm_bench.clip_encoder import PromptFeatures
+def test_prompts_are_encoded_once_while_they_are_among_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    from agsm_bench import clip_encoder
 
+    monkeypatch.setattr(clip_encoder, "KEPT", 2)
     asked: list[str] = []
 
     def encode(prompts: Any) -> torch.Tensor:
         asked.extend(prompts)
         return torch.tensor([[float(len(prompt))] for prompt in prompts])
 
-    features = PromptFeatures(encode)
+    features = clip_encoder.PromptFeatures(encode)
     assert features.of(["aa", "b", "aa"]).flatten().tolist() == [2, 1, 2]
     assert features.of(["b", "ccc"]).flatten().tolist() == [1, 3]
     assert asked == ["aa", "b", "ccc"]
+    features.of(["b"])
+    features.of(["dddd"])
+    assert features.of(["b", "ccc"]).flatten().tolist() == [1, 3]
+    assert asked == ["aa", "b", "ccc", "dddd", "ccc"], "the one that was not asked for the longest is forgotten"

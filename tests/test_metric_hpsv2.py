@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 import torch
 from conftest import Cli
 from metric_pictures import check_company, judged, picture, pictures, weight_files
-from upstream import bare
+from upstream import bare, folder_of
 
 from agsm_bench.errors import MissingError
 from agsm_bench.metric import Judge, Picture
@@ -106,6 +108,16 @@ def test_the_other_versions_checkpoint_is_refused(folder: Path, tmp_path: Path, 
     assert hpsv2.METRIC.load([OLD], find(OLD, hpsv2.METRIC.variants[OLD].weights, renamed), "cpu")
 
 
+def test_links_do_not_hide_the_version(folder: Path, tmp_path: Path) -> None:
+    """A link of another name to the file, and the hub cache's kind, where only the link has a name."""
+    (tmp_path / "mine.pt").symlink_to(folder / hpsv2.FILES[OLD])
+    (tmp_path / "blob").write_bytes((folder / hpsv2.FILES[NEW]).read_bytes())
+    (tmp_path / hpsv2.FILES[OLD]).symlink_to(tmp_path / "blob")
+    for link in (tmp_path / "mine.pt", tmp_path / hpsv2.FILES[OLD]):
+        with pytest.raises(MissingError, match=r"is the checkpoint of hpsv2/v2.0"):
+            hpsv2.METRIC.load([NEW], {hpsv2.FILES[NEW]: link}, "cpu")
+
+
 def test_another_models_checkpoint(folder: Path, tmp_path: Path) -> None:
     torch.save({"state_dict": {"visual.proj": torch.zeros(2)}}, tmp_path / "other.pt")
     with pytest.raises(MissingError, match=r"other.pt is the checkpoint of another model: it lacks"):
@@ -119,6 +131,21 @@ def test_the_package_is_the_reference_where_it_imports(folder: Path) -> None:
     except Exception:
         with pytest.raises(MissingError, match="hpsv2 does not import here"):
             hpsv2.METRIC.reference([NEW], weight_files(hpsv2.METRIC, NEW, folder), "cpu")
+
+
+def test_the_reference_judges_alike(folder: Path, ours: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a copy of the package that has the vocabulary and the small model's sizes."""
+    import open_clip
+
+    copied = shutil.copytree(folder_of("hpsv2"), tmp_path / "hpsv2") / "src" / "open_clip"
+    shutil.copy(Path(open_clip.__file__).with_name("bpe_simple_vocab_16e6.txt.gz"), copied)
+    (copied / "model_configs" / "tiny-hps.json").write_text(json.dumps(TINY))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert hpsv2.METRIC.reference is not None
+    with bare("hpsv2", "src", turtle={"forward": None}):
+        judge = hpsv2.METRIC.reference([NEW], weight_files(hpsv2.METRIC, NEW, folder), "cpu")
+        found = judged(judge, NEW, pictures())
+    np.testing.assert_allclose(judged(ours, NEW, pictures()), found, atol=1e-5)
 
 
 def test_the_command_line_refuses_the_other_version_in_one_line(cli: Cli, folder: Path, tmp_path: Path) -> None:
