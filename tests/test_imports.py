@@ -17,7 +17,7 @@ LEVELS = (
         *("store", "images", "shards", "detections", "plugins"),
         *("metric", "weight_files", "state_dicts", "frechet", "preprocessing", "pixel_pairs", "clip_encoder"),
     ),
-    ("geneval", "geneval_prompts", "geneval_rules", "data", "diffusion", "shapes", "tokens", "training"),
+    ("geneval", "geneval_prompts", "geneval_rules", "data", "diffusion", "shapes", "tokens", "training", "unigenbench"),
     ("trainers", "benchmarks", "backbones", "metrics"),
     ("generate", "score", "scoring", "union", "evaluate", "rescore"),
     ("report",),
