@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
-from agsm_bench.types import Detection, Domain, Prompt, Sample, Score
+from agsm_bench.types import Domain, Sample
 
 if TYPE_CHECKING:
     import numpy as np
@@ -164,33 +164,6 @@ class Backbone:
     """Every component of the model as it is on this machine, for `doctor`; None: as `weights` says."""
     configure: Callable[[Backbone, ModelOptions], Backbone] | None = None
     """This backbone with a user's `ModelOptions`; None where it takes none."""
-
-
-class Benchmark(Protocol):
-    """BENCHMARK of a file in `benchmarks/`."""
-
-    name: str
-    images_per_prompt: int
-
-    def prompts(self, domain: Domain) -> list[Prompt]:
-        """All prompts, in the benchmark's order."""
-        ...
-
-    def metrics(self, domain: Domain) -> tuple[str, ...]:
-        """The metrics that `score_sample` gives for every image."""
-        ...
-
-    def score_sample(self, prompt: Prompt, sample_id: str, detections: Sequence[Detection]) -> list[Score]:
-        """Every metric of one image."""
-        ...
-
-    def summarise(self, scores: Iterable[tuple[Prompt, str, Mapping[str, float | None]]]) -> dict[str, Interval]:
-        """Means with intervals, by metric."""
-        ...
-
-    def result_line(self, prompt: Prompt, filename: str, detections: Sequence[Detection]) -> dict[str, Any]:
-        """One line of the benchmark's own results file."""
-        ...
 
 
 Progress = Callable[[str, int, int], None]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from agsm_bench import plugins
 from agsm_bench.contracts import Backbone, Progress, Trainer
-from agsm_bench.evaluate import EvaluationOptions, Request, evaluate
+from agsm_bench.evaluate import evaluate
+from agsm_bench.request import EvaluationOptions, Request
 from agsm_bench.rescore import rescore
 from agsm_bench.scoring.runs import How
 from agsm_bench.training.config import TrainingOptions, fill, resolve

@@ -26,12 +26,13 @@ class Found:
 
 
 class DetectionStore:
-    """`detections.jsonl` of a run folder, as far as it is of one version of the detector."""
+    """`detections.jsonl` of a run folder, as far as it is of one version of the detector; of all with None."""
 
-    def __init__(self, folder: Path, detector: str) -> None:
+    def __init__(self, folder: Path, detector: str | None) -> None:
         self._journal = Journal(folder / DETECTIONS)
         self._journal.repair()
-        self._found = {found.sample_id: found for found in self._journal.read(_parse) if found.detector == detector}
+        lines = self._journal.read(_parse)
+        self._found = {found.sample_id: found for found in lines if detector in (None, found.detector)}
 
     def get(self, sample_id: str, image: str) -> tuple[Detection, ...] | None:
         """The detections in this very image, None where it was not looked at."""
@@ -51,7 +52,8 @@ class DetectionStore:
         """Takes over what other shards found."""
         for other in others:
             self._found |= other._found
-        self.finalise()
+        if self._found:
+            self.finalise()
 
 
 def _record(found: Found) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def identity(spec: RunSpec) -> str:
     """SHA-256 (hex) of everything that an image of the run depends on; equal specs have equal identities."""
     values = asdict(spec)
     # a field that came later plays no part while it says nothing, so that earlier runs keep their identity
-    later = () if spec.model else ("model",)
+    later = [name for name in ("model", "editing") if not values[name]]
     return hashlib.sha256(canonical_json({k: v for k, v in values.items() if k not in later}).encode()).hexdigest()
 
 

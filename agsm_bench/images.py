@@ -30,7 +30,7 @@ def open_rgb(data: bytes) -> Image.Image:
 
 def decode(png: bytes) -> np.ndarray:
     """uint8 [height, width, 3]; raises as `open_rgb`."""
-    return np.asarray(open_rgb(png))
+    return np.array(open_rgb(png))
 
 
 def open_mask(data: bytes) -> np.ndarray:

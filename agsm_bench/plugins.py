@@ -19,6 +19,8 @@ KINDS = {
     "benchmarks": "BENCHMARK",
     "backbones": "BACKBONE",
     "metrics": "METRIC",
+    "editors": "EDITOR",
+    "detectors": "DETECTOR",
 }
 """Kind of plugin -> the name that its module exposes."""
 
@@ -26,6 +28,13 @@ KINDS = {
 def names(kind: str) -> list[str]:
     """The command-line names of all plugins of a kind, sorted."""
     return sorted({*_files(kind), *_entry_points(kind)})
+
+
+def full_name(kind: str, name: str) -> str:
+    """The name that a beginning stands for where it is the only such one, e.g. `pie` for `pie_bench`."""
+    written = name.replace("-", "_")
+    fitting = [each for each in names(kind) if each.startswith(written)]
+    return fitting[0] if len(fitting) == 1 else name
 
 
 def load(kind: str, name: str) -> Any:

@@ -7,18 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from agsm_bench import plugins
-from agsm_bench.contracts import Benchmark, Progress
+from agsm_bench.benchmark import Benchmark
+from agsm_bench.contracts import Progress
 from agsm_bench.errors import UserError
-from agsm_bench.evaluate import samples_of, score_run
+from agsm_bench.evaluate import score_run
+from agsm_bench.planning import samples_of
 from agsm_bench.provenance import provenance
-from agsm_bench.score import measured_as_whole, summarise
+from agsm_bench.request import Scoring
+from agsm_bench.score import judging_of, measured_as_whole, summarise
 from agsm_bench.scoring.runs import How, score_samples
 from agsm_bench.store import Run
 from agsm_bench.union import union
 
 
 def rescore(
-    runs: Sequence[Path], out: Path | None, progress: Progress, metrics: Sequence[str] = (), how: How | None = None
+    runs: Sequence[Path],
+    out: Path | None,
+    progress: Progress,
+    metrics: Sequence[str] = (),
+    how: How | None = None,
+    detector: str | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Scores what lacks a score and writes the summary; returns the folder and the summary.
 
@@ -26,7 +34,7 @@ def rescore(
 
     Raises:
         UserError: several runs without a folder for their union, or runs that are no shards of one run.
-        MissingError: a folder is no run, or is damaged.
+        MissingError: a folder is no run, or is damaged; what the images are judged by is absent.
     """
     if len(runs) > 1 and out is None:
         raise UserError("Several shards need a folder for their union.", "Add --out DIR.")
@@ -34,10 +42,11 @@ def rescore(
         spec = run.manifest.spec
         benchmark: Benchmark = plugins.load("benchmarks", spec.benchmark)
         samples = samples_of(benchmark.prompts(spec.domain), spec.images_per_prompt)
-        if not metrics:
-            return run.folder, score_run(run, benchmark, samples, progress)
-        score_samples(run, samples, metrics, progress, how)
-        return run.folder, summarise(run, benchmark, samples, measured_as_whole(run, samples, progress))
+        if metrics:
+            score_samples(run, samples, metrics, progress, how)
+            return run.folder, summarise(run, benchmark, samples, measured_as_whole(run, benchmark, samples, progress))
+        judging = judging_of(benchmark, spec.domain, Scoring(weights=how.weights if how else {}, detector=detector))
+        return run.folder, score_run(run, judging, samples, progress)
 
 
 def _opened(runs: Sequence[Path], out: Path | None) -> Run:

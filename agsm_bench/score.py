@@ -3,109 +3,148 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from agsm_bench import plugins
-from agsm_bench.contracts import Benchmark, Progress, RunMetric
+from agsm_bench.benchmark import Benchmark
+from agsm_bench.contracts import Progress, RunMetric
+from agsm_bench.detecting import Detecting, detecting
 from agsm_bench.detections import DetectionStore, Found
-from agsm_bench.errors import MissingError
+from agsm_bench.detector import LoadedDetector
+from agsm_bench.errors import MissingError, together
 from agsm_bench.images import UNREADABLE, decode
 from agsm_bench.jsonl import write_atomically
+from agsm_bench.request import Scoring
+from agsm_bench.scoring.runs import How, score_samples, stored_measures
+from agsm_bench.scoring.selection import choose, default_names
+from agsm_bench.scoring.settings import PassSettings, default_device
 from agsm_bench.stats import Interval
 from agsm_bench.store import Run
-from agsm_bench.types import Detection, Domain, Sample, Score
+from agsm_bench.types import Domain, Sample, Score
 
 RESULTS = "results.jsonl"
+BATCH = 16
+"""Images whose objects are found before any is stored."""
 
 
 @dataclass(frozen=True)
-class Detector:
-    """Finds the objects of a picture."""
+class Judging:
+    """What a run's images are judged by, all of it at hand."""
 
-    version: str
-    """Detections of another version are not used, nor the scores made from them."""
-    detect: Callable[[np.ndarray], Sequence[Detection]]
-
-
-def has_detector(domain: Domain) -> bool:
-    """Whether `detector_of` has one."""
-    return domain == "shapes"
+    benchmark: Benchmark
+    detecting: Detecting | None
+    """None where the benchmark asks no detector."""
+    names: tuple[str, ...]
+    """Metrics of images, by full name."""
+    how: How = field(default_factory=How)
 
 
-def detector_of(domain: Domain) -> Detector:
-    """The detector of a domain.
+def judging_of(benchmark: Benchmark, domain: Domain, scoring: Scoring | None = None, batch_size: int = 32) -> Judging:
+    """The benchmark's detector and metrics on a domain, or those asked for.
 
     Raises:
-        MissingError: the photo domain's is not part of this release.
+        UserError: there is no such detector or metric.
+        MissingError: weights or packages are not there: all that is missing, with the commands that get it.
     """
-    if not has_detector(domain):
-        raise MissingError(
-            "GenEval's detector of photographs (Mask2Former) is not part of this version.",
-            "GenEval's own evaluator (github.com/djghosh13/geneval) reads the run's folder `images`.",
-        )
-    from agsm_bench.shapes import detector
+    scoring = scoring or Scoring()
+    names = names_of(benchmark, domain) if scoring.metrics is None else scoring.metrics
+    device = "cpu" if domain == "shapes" else default_device()
+    mine = {name: path for name, path in scoring.weights.items() if name in names}
+    found: Detecting | None = None
+    missing: list[MissingError] = []
+    try:
+        if benchmark.metrics(domain):
+            found = detecting(domain, scoring.detector, scoring.weights, device)
+    except MissingError as error:
+        missing.append(error)
+    try:
+        choose(names, mine)
+    except MissingError as error:
+        missing.append(error)
+    if missing:
+        raise together(missing)
+    return Judging(benchmark, found, tuple(names), How(mine, settings=PassSettings(device, batch_size)))
 
-    return Detector(detector.VERSION, detector.detect)
+
+def names_of(benchmark: Benchmark, domain: Domain) -> tuple[str, ...]:
+    """The metrics of images that every run of a benchmark has."""
+    return tuple(dict.fromkeys([*default_names(domain), *benchmark.image_metrics(domain)]))
 
 
-def score_by_detector(
-    run: Run, benchmark: Benchmark, samples: Sequence[Sample], detector: Detector
-) -> Iterator[Sample]:
+def score_by_detector(run: Run, judging: Judging, samples: Sequence[Sample]) -> Iterator[Sample]:
     """Scores every stored image that lacks a score, and yields each sample when it is done."""
-    store = DetectionStore(run.folder, detector.version)
-    metrics = benchmark.metrics(run.manifest.spec.domain)
-    for sample, png in run.images(run.unscored(samples, metrics, detector.version)):
-        scores = _scores(sample, png, benchmark, metrics, detector, store)
-        run.add_scores([replace(score, version=detector.version) for score in scores])
-        yield sample
+    if judging.detecting is None:
+        return
+    version = judging.detecting.version
+    store, detector = DetectionStore(run.folder, version), None
+    metrics = judging.benchmark.metrics(run.manifest.spec.domain)
+    waiting = run.images(run.unscored(samples, metrics, version))
+    while batch := list(islice(waiting, BATCH)):
+        if detector is None:
+            detector = judging.detecting.loaded()
+        reasons = _detect([each for each in batch if _known(store, *each) is None], detector, store, version)
+        for sample, png in batch:
+            scores = _scores(sample, _known(store, sample, png), reasons.get(sample.id), judging.benchmark, metrics)
+            run.add_scores([replace(score, version=version) for score in scores])
+            yield sample
     store.finalise()
 
 
-def _scores(
-    sample: Sample,
-    png: bytes,
-    benchmark: Benchmark,
-    metrics: Sequence[str],
-    detector: Detector,
-    store: DetectionStore,
-) -> list[Score]:
-    digest = sha256(png).hexdigest()
-    detections = store.get(sample.id, digest)
-    if detections is None:
+def _known(store: DetectionStore, sample: Sample, png: bytes) -> Any:
+    return store.get(sample.id, sha256(png).hexdigest())
+
+
+def _detect(
+    batch: Sequence[tuple[Sample, bytes]], detector: LoadedDetector, store: DetectionStore, version: str
+) -> dict[str, str]:
+    """Stores what is in the images; the reasons of those that are none, by sample id."""
+    pictures: list[tuple[Sample, bytes, np.ndarray]] = []
+    reasons: dict[str, str] = {}
+    for sample, png in batch:
         try:
-            detections = tuple(detector.detect(decode(png)))
+            pictures.append((sample, png, decode(png)))
         except UNREADABLE as error:
-            return [Score(sample.id, metric, None, f"{type(error).__name__}: {error}") for metric in metrics]
-        store.add(Found(sample.id, digest, detections, detector.version))
+            reasons[sample.id] = f"{type(error).__name__}: {error}"
+    found = detector.detect([pixels for _, _, pixels in pictures]) if pictures else []
+    for (sample, png, _), detections in zip(pictures, found, strict=True):
+        store.add(Found(sample.id, sha256(png).hexdigest(), tuple(detections), version))
+    return reasons
+
+
+def _scores(
+    sample: Sample, detections: Any, reason: str | None, benchmark: Benchmark, metrics: Sequence[str]
+) -> list[Score]:
+    if detections is None:
+        return [Score(sample.id, metric, None, reason) for metric in metrics]
     return benchmark.score_sample(sample.prompt, sample.id, detections)
 
 
-def measured(run: Run, samples: Sequence[Sample], progress: Progress) -> dict[str, Interval]:
-    """Scores the images by the domain's own metrics, and measures the run as a whole."""
-    from agsm_bench.scoring.runs import score_samples
-    from agsm_bench.scoring.selection import default_names
-
-    score_samples(run, samples, default_names(run.manifest.spec.domain), progress)
-    return measured_as_whole(run, samples, progress)
+def measured(run: Run, judging: Judging, samples: Sequence[Sample], progress: Progress) -> dict[str, Interval]:
+    """Scores the images by the metrics of images, and measures the run as a whole."""
+    score_samples(run, samples, judging.names, progress, judging.how)
+    return measured_as_whole(run, judging.benchmark, samples, progress)
 
 
-def measured_as_whole(run: Run, samples: Sequence[Sample], progress: Progress) -> dict[str, Interval]:
+def measured_as_whole(
+    run: Run, benchmark: Benchmark, samples: Sequence[Sample], progress: Progress
+) -> dict[str, Interval]:
     """What is of no single image, and not stored."""
     found: dict[str, Interval] = {}
-    for metric in metrics_of(run.manifest.spec.domain):
+    for metric in metrics_of(benchmark, run.manifest.spec.domain):
         found |= metric.measure(run, samples, progress)
     return found
 
 
-def metrics_of(domain: Domain) -> list[RunMetric]:
-    """What `agsm_bench/metrics/` has that measures a run of the domain as a whole."""
-    loaded: list[Any] = [plugins.load("metrics", name) for name in plugins.names("metrics")]
-    return [metric for metric in loaded if isinstance(metric, RunMetric) and metric.domain == domain]
+def metrics_of(benchmark: Benchmark, domain: Domain) -> list[RunMetric]:
+    """What `agsm_bench/metrics/` has that measures a run of the benchmark as a whole."""
+    loaded: list[RunMetric] = [plugins.load("metrics", name) for name in benchmark.run_metrics(domain)]
+    return loaded
 
 
 def summarise(
@@ -116,37 +155,29 @@ def summarise(
 ) -> dict[str, Any]:
     """Writes the benchmark's own results file and the summary, with other measures; returns the summary.
 
-    What `score --metrics` has stored is in it. Where there is no detector the
-    benchmark's verdicts are left out.
+    What `score --metrics` has stored is in it.
     """
-    from agsm_bench.scoring.runs import stored_measures
-
+    domain = run.manifest.spec.domain
     stored = stored_measures(run, samples)
-    found = dict(stored.metrics)
-    if has_detector(run.manifest.spec.domain):
-        scores = run.scores()
-        values = {key: {name: score.value for name, score in row.items()} for key, row in scores.items()}
-        found |= benchmark.summarise([(s.prompt, s.id, values[s.id]) for s in samples if s.id in values])
-        _write_results(run, benchmark, samples)
-    counted = counted_metrics(benchmark, run.manifest.spec.domain)
-    return run.finalise(found | dict(measures or {}), stored.warnings, counted)
-
-
-def counted_metrics(benchmark: Benchmark, domain: Domain) -> set[str] | None:
-    """The metrics without which a sample is unscored: what every evaluation has, not what was added to a run.
-
-    None where there is no detector: all that a run has.
-    """
-    from agsm_bench.scoring.selection import default_names
-
-    return {*benchmark.metrics(domain), *default_names(domain)} if has_detector(domain) else None
+    scores = run.scores()
+    values = {key: {name: score.value for name, score in row.items()} for key, row in scores.items()}
+    own = benchmark.summarise([(s.prompt, s.id, values[s.id]) for s in samples if s.id in values])
+    _write_results(run, benchmark, samples)
+    required = benchmark.metrics(domain)
+    counted = {*required, *names_of(benchmark, domain)}
+    warnings = [*benchmark.problems(domain), *stored.warnings]
+    return run.finalise({**stored.metrics, **own, **(measures or {})}, warnings, counted, required)
 
 
 def _write_results(run: Run, benchmark: Benchmark, samples: Sequence[Sample]) -> None:
-    store, lines = DetectionStore(run.folder, detector_of(run.manifest.spec.domain).version), []
+    """What the benchmark's own evaluator would write, of the images whose objects are known."""
+    if not benchmark.metrics(run.manifest.spec.domain):
+        return
+    store, lines = DetectionStore(run.folder, None), []
     for sample, png in run.images(samples):
         detections = store.get(sample.id, sha256(png).hexdigest())
-        if detections is not None:
-            name = str(run.image_path(sample.id).relative_to(run.folder))
-            lines.append(json.dumps(benchmark.result_line(sample.prompt, name, detections)) + "\n")
-    write_atomically(run.folder / RESULTS, "".join(lines).encode())
+        name = str(run.image_path(sample.id).relative_to(run.folder))
+        line = None if detections is None else benchmark.result_line(sample.prompt, name, detections)
+        lines += [] if line is None else [json.dumps(line) + "\n"]
+    if lines:
+        write_atomically(run.folder / RESULTS, "".join(lines).encode())

@@ -167,13 +167,18 @@ class Run:
             self.records.add_scores(scores)
 
     def finalise(
-        self, metrics: Mapping[str, Interval], warnings: Sequence[str] = (), counted: Collection[str] | None = None
+        self,
+        metrics: Mapping[str, Interval],
+        warnings: Sequence[str] = (),
+        counted: Collection[str] | None = None,
+        required: Collection[str] = (),
     ) -> dict[str, Any]:
         """Sorts the stores, writes the summary with the benchmark's means, and returns it.
 
-        `counted`: the metrics without which a sample is unscored; None: all that it has.
+        `counted`: the metrics without which a sample is unscored; None: all that it has. Those `required` every
+        sample has to have, the others where any sample has them.
         """
-        summary = _summary(self.manifest, self.scores(), metrics, counted)
+        summary = _summary(self.manifest, self.scores(), metrics, counted, required)
         summary |= {"warnings": [*warnings]} if warnings else {}
         with self.changing():
             self.records.rewrite()
@@ -237,8 +242,10 @@ def _summary(
     scores: Mapping[str, Mapping[str, Score]],
     metrics: Mapping[str, Interval],
     counted: Collection[str] | None,
+    required: Collection[str],
 ) -> dict[str, Any]:
     names = {name for row in scores.values() for name in row if counted is None or name in counted}
+    names |= set(required)
     nones = [score for row in scores.values() for score in row.values() if score.value is None]
     unscored = {score.sample_id for score in nones if score.metric in names}
     scored = [key for key, row in scores.items() if key not in unscored and row.keys() >= names]

@@ -89,3 +89,5 @@ class RunSpec:
     """The polarity of the soft tokens in the unconditional half of CFG (paper Table 5)."""
     model: Mapping[str, Any] | None = None
     """What images of photographs' backbones depend on besides the weights, e.g. dtype; None on shapes."""
+    editing: Mapping[str, Any] | None = None
+    """The editor of pictures that are there (`editor`), and its settings besides steps and scale; None: generated."""

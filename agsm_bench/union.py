@@ -6,9 +6,11 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from agsm_bench import plugins
+from agsm_bench.benchmark import Benchmark
 from agsm_bench.detections import DetectionStore
 from agsm_bench.manifest import MANIFEST
-from agsm_bench.score import detector_of, has_detector, metrics_of
+from agsm_bench.score import metrics_of
 from agsm_bench.shards import merge
 from agsm_bench.store import Run
 
@@ -20,11 +22,9 @@ def union(shards: Sequence[Path], into: Path) -> Run:
     """`merge` with the stores of detector and metrics; open for writing. Raises as that does."""
     run = merge(shards, into)
     try:
-        domain = run.manifest.spec.domain
-        if has_detector(domain):
-            version = detector_of(domain).version
-            DetectionStore(into, version).copy_from([DetectionStore(shard, version) for shard in shards])
-        for metric in metrics_of(domain):
+        benchmark: Benchmark = plugins.load("benchmarks", run.manifest.spec.benchmark)
+        DetectionStore(into, None).copy_from([DetectionStore(shard, None) for shard in shards])
+        for metric in metrics_of(benchmark, run.manifest.spec.domain):
             if metric.model:
                 metric.model.adopt(run, shards)
     except BaseException:

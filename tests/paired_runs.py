@@ -13,7 +13,7 @@ from PIL import Image
 
 from agsm_bench import plugins
 from agsm_bench.generate import to_png
-from agsm_bench.score import detector_of, score_by_detector, summarise
+from agsm_bench.score import judging_of, score_by_detector, summarise
 from agsm_bench.shapes.render import render
 from agsm_bench.shapes.scene import Scene, place, sample_scene
 from agsm_bench.shapes.truth import is_true
@@ -49,7 +49,7 @@ def make_run(
     with Run.create_or_resume(folder, spec, len(samples), limited, note, tokens=tokens) as run:
         for sample in samples:
             run.add_image(sample, to_png(Image.fromarray(render(draw(sample, right, trainer is not None)))))
-        for _ in score_by_detector(run, benchmark, samples, detector_of("shapes")):
+        for _ in score_by_detector(run, judging_of(benchmark, "shapes"), samples):
             pass
         return summarise(run, benchmark, samples)
 

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from agsm_bench import plugins
-from agsm_bench.evaluate import samples_of
+from agsm_bench.planning import samples_of
 from agsm_bench.types import Detection, Domain, Prompt, Score
 
 BENCHMARK = plugins.load("benchmarks", "counting")

@@ -13,9 +13,11 @@ import pytest
 from conftest import Cli
 
 from agsm_bench.errors import UserError
-from agsm_bench.evaluate import EvaluationOptions, Request, evaluate, spread
+from agsm_bench.evaluate import evaluate
+from agsm_bench.planning import spread
 from agsm_bench.plugins import load
 from agsm_bench.report.files import results_dir
+from agsm_bench.request import EvaluationOptions, Request
 from agsm_bench.rescore import rescore
 from agsm_bench.tokens.checkpoint import save_tokens
 from agsm_bench.tokens.soft_tokens import SoftTokens
@@ -117,9 +119,11 @@ def test_a_finished_run_is_not_done_again(whole: Path, monkeypatch: pytest.Monke
 
 
 def test_an_unreadable_image_is_unscored_and_the_rest_goes_on(tmp_path: Path) -> None:
-    from agsm_bench.contracts import Benchmark
-    from agsm_bench.evaluate import samples_of, score_run
+    from agsm_bench.benchmark import Benchmark
+    from agsm_bench.evaluate import score_run
+    from agsm_bench.planning import samples_of
     from agsm_bench.provenance import provenance
+    from agsm_bench.score import judging_of
     from agsm_bench.store import Run
 
     run(tmp_path)
@@ -127,7 +131,7 @@ def test_an_unreadable_image_is_unscored_and_the_rest_goes_on(tmp_path: Path) ->
     samples = samples_of(spread(benchmark.prompts("shapes"), 6), 1)
     with Run.reopen(tmp_path, provenance()) as opened:
         opened.add_image(samples[0], b"not a PNG")
-        summary = score_run(opened, benchmark, samples, silent)
+        summary = score_run(opened, judging_of(benchmark, "shapes"), samples, silent)
     assert (summary["scored"], summary["unscored"]) == (5, 1)
     assert "UnidentifiedImageError" in summary["unscored_samples"][0]["reason"]
     assert summary["metrics"]["geneval/images_correct"]["n"] == 5

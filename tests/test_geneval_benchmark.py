@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from agsm_bench.benchmark import Benchmark
 from agsm_bench.benchmarks.geneval import BENCHMARK
-from agsm_bench.contracts import Benchmark
 from agsm_bench.geneval import Scored
 from agsm_bench.geneval_prompts import TAGS
 from agsm_bench.geneval_rules import Box, verdict

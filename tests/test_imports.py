@@ -16,10 +16,13 @@ LEVELS = (
         *("contracts", "protocol", "model_options", "weights", "variant", "manifest", "records"),
         *("store", "images", "shards", "detections", "plugins"),
         *("metric", "weight_files", "state_dicts", "frechet", "preprocessing", "pixel_pairs", "clip_encoder"),
+        *("benchmark", "columns", "detector", "editor", "request"),
     ),
     ("geneval", "geneval_prompts", "geneval_rules", "data", "diffusion", "shapes", "tokens", "training", "unigenbench"),
-    ("trainers", "benchmarks", "backbones", "metrics"),
-    ("generate", "score", "scoring", "union", "evaluate", "rescore"),
+    ("generate", "pie"),
+    ("editing",),
+    ("trainers", "benchmarks", "backbones", "metrics", "editors", "detectors"),
+    ("detecting", "score", "scoring", "union", "planning", "evaluate", "rescore"),
     ("report",),
     ("demo", "reproduce", "doctor", "push"),
     ("cli",),
@@ -38,7 +41,7 @@ EXCEPTIONS = {
     # the sample sheets take their prompts from the benchmark's
     ("shapes.show", "geneval_prompts"),
 }
-PLUGINS = ("trainers", "benchmarks", "backbones", "metrics")
+PLUGINS = ("trainers", "benchmarks", "backbones", "metrics", "editors", "detectors")
 
 
 def modules() -> Iterator[tuple[str, Path]]:

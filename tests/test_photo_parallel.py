@@ -12,8 +12,8 @@ from test_training_parallel import TORCHRUN, Deaf, finished, silent, start
 
 from agsm_bench import evaluate as evaluation
 from agsm_bench.data import coco
-from agsm_bench.evaluate import EvaluationOptions, Request
 from agsm_bench.model_options import ModelOptions
+from agsm_bench.request import EvaluationOptions, Request
 from agsm_bench.training.log import LOG_FILE
 from agsm_bench.training.state import STATE_FILE
 

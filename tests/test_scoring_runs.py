@@ -144,17 +144,13 @@ def test_features_can_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert None not in found
 
 
-def test_a_run_without_a_detector_has_its_other_metrics(
-    cli: Cli, runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Photographs: no detector judges them in this version."""
+def test_a_run_without_verdicts_has_its_other_metrics_and_is_not_complete(cli: Cli, runs: tuple[Path, Path]) -> None:
     base, other = runs
     for store in ("scores.jsonl", "summary.json", "results.jsonl", "detections.jsonl"):
         (other / store).unlink(missing_ok=True)
-    monkeypatch.setattr("agsm_bench.score.has_detector", lambda domain: False)
     code, out, err = cli("score", other, "--metrics", "mse", "--references", base)
     assert code == 0, err
     summary = summary_of(other)
     assert set(summary["metrics"]) - {"mse"} <= {"shapes_frechet"}
-    assert (summary["complete"], summary["scored"]) == (True, 48)
+    assert (summary["complete"], summary["scored"]) == (False, 0)
     assert "mse ↓" in out

@@ -11,12 +11,12 @@ import pytest
 from paired_runs import PROMPTS, make_run, spread
 from scipy.linalg import sqrtm
 
-from agsm_bench.evaluate import samples_of
 from agsm_bench.frechet import frechet_distance
 from agsm_bench.geneval_rules import strict
 from agsm_bench.metrics import shapes_frechet
 from agsm_bench.metrics.shapes_clip import LPIPS, SCORE
 from agsm_bench.metrics.shapes_frechet import Moments, distance_by_cluster
+from agsm_bench.planning import samples_of
 from agsm_bench.provenance import provenance
 from agsm_bench.scoring.runs import How, score_samples
 from agsm_bench.scoring.settings import PassSettings

@@ -18,8 +18,9 @@ from PIL import Image
 
 from agsm_bench import evaluate as evaluation
 from agsm_bench.errors import UserError
-from agsm_bench.evaluate import EvaluationOptions, Request, evaluate
+from agsm_bench.evaluate import evaluate
 from agsm_bench.parallel import ALONE, Processes
+from agsm_bench.request import EvaluationOptions, Request
 from agsm_bench.shapes.pairs import ShapesPairs
 from agsm_bench.training.accumulation import mean_record
 from agsm_bench.training.log import LOG_FILE

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from agsm_bench.cli.options import pick, with_flags
 from agsm_bench.errors import ExitCode, UserError
-from agsm_bench.evaluate import EvaluationOptions
 from agsm_bench.model_options import ModelOptions
+from agsm_bench.plugins import full_name
+from agsm_bench.request import Editing, EvaluationOptions, Request, Scoring
 
 
 def _evaluate(
@@ -26,6 +27,33 @@ def _evaluate(
         typer.Option(help="Run folder; resumes. (default: runs/BENCHMARK-BACKBONE, with -VARIANT and -TOKENS)"),
     ] = None,
     shard: Annotated[str | None, typer.Option(help="i/n: only part i (from 0) of n; merge with `score`.")] = None,
+    editor: Annotated[
+        str | None,
+        typer.Option(help="Of pie: see `agsm-bench list editors`. (default: masactrl of a UNet, flowedit of an MMDiT)"),
+    ] = None,
+    inversion: Annotated[
+        Literal["ddim", "direct"] | None, typer.Option(help="Of masactrl and pnp. (default: ddim)")
+    ] = None,
+    preset: Annotated[
+        Literal["paper", "upstream", "shapes"] | None,
+        typer.Option(help="Settings of the editor. (default: paper; shapes on the shapes domain)"),
+    ] = None,
+    tokens_on: Annotated[
+        Literal["both", "target", "source"], typer.Option(help="Branches of an edit that have the soft tokens.")
+    ] = "both",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE: another option of the editor; again for more.")
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Names with commas in place of the benchmark's; none: images alone, to be scored later."),
+    ] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="See `agsm-bench list detectors`. (default: the domain's)")
+    ] = None,
+    weights: Annotated[
+        list[str] | None, typer.Option(help="NAME=PATH: of a metric or detector, in place of the caches.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     **flags: Any,
 ) -> None:
@@ -34,6 +62,7 @@ def _evaluate(
     \b
     agsm-bench eval geneval --backbone shapes-mmdit
     agsm-bench eval geneval --backbone shapes-mmdit --tokens runs/agsm
+    agsm-bench eval pie --backbone shapes-unet --editor pnp --inversion direct --tokens runs/agsm
     accelerate launch --multi_gpu -m agsm_bench eval geneval --backbone sd15
     agsm-bench eval geneval --backbone shapes-mmdit --backbone-weights runs/dpo --tokens runs/agsm
     """
@@ -41,13 +70,25 @@ def _evaluate(
     from agsm_bench.cli.progress import phases
     from agsm_bench.parallel import join, launched
 
-    folder = out or Path("runs") / default_name(benchmark, backbone, backbone_weights, tokens)
-    options = pick(EvaluationOptions, flags)
-    model = pick(ModelOptions, flags)
-    part = parse_shard(shard)
-    request = evaluation.Request(benchmark, backbone, folder, tokens, options, part, backbone_weights, model)
+    name = full_name("benchmarks", benchmark)
+    editing = Editing(editor, inversion, preset, tokens_on, dict(map(_setting, set_ or [])))
+    folder = out or Path("runs") / default_name(
+        name, backbone, backbone_weights, tokens, *filter(None, (editor, inversion))
+    )
+    request = Request(
+        name,
+        backbone,
+        folder,
+        tokens,
+        pick(EvaluationOptions, flags),
+        parse_shard(shard),
+        backbone_weights,
+        pick(ModelOptions, flags),
+        editing,
+        _scoring(metrics, detector, weights),
+    )
     try:
-        with phases(f"{benchmark} on {backbone}") as progress:
+        with phases(f"{name} on {backbone}") as progress:
             summary = evaluation.evaluate(request, progress, join())
     except KeyboardInterrupt as error:
         fix = "Run the same command to go on."
@@ -59,9 +100,26 @@ def _evaluate(
 evaluate = with_flags(_evaluate, EvaluationOptions, ModelOptions)
 
 
-def default_name(benchmark: str, backbone: str, *paths: Path | None) -> str:
-    """Name of the run folder where none is given: `paths` are the variant and the tokens."""
-    names = [path.parent.name if path.is_file() else path.name for path in paths if path is not None]
+def _scoring(metrics: str | None, detector: str | None, weights: list[str] | None) -> Scoring:
+    from agsm_bench.cli.score import given_weight
+
+    names = None if metrics is None else tuple(each.strip() for each in metrics.split(",") if each.strip())
+    nothing = names == ("none",)
+    return Scoring(None if nothing else names, nothing, dict(map(given_weight, weights or [])), detector)
+
+
+def _setting(text: str) -> tuple[str, str]:
+    """NAME=VALUE as two; raises UserError."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"--set is '{text}'.", "Use NAME=VALUE, e.g. --set start_step=4.")
+    return name.strip().replace("-", "_"), value
+
+
+def default_name(benchmark: str, backbone: str, *parts: Path | str | None) -> str:
+    """Name of the run folder where none is given: `parts` are the variant, the tokens, and an editor's words."""
+    paths = [Path(part) for part in parts if part is not None]
+    names = [path.parent.name if path.is_file() else path.name for path in paths]
     return "-".join([benchmark, backbone, *names])
 
 

@@ -31,9 +31,15 @@ def score(
     ] = None,
     masks: Annotated[Path | None, typer.Option(help="Folder of masks, bright where --images were edited.")] = None,
     weights: Annotated[
-        list[str] | None, typer.Option(help="METRIC=PATH: a file or folder in place of the caches; again for more.")
+        list[str] | None,
+        typer.Option(
+            help="NAME=PATH: of a metric or detector, a file or folder in place of the caches; again for more."
+        ),
     ] = None,
     reference: Annotated[bool, typer.Option("--reference", help="Judge by the upstream packages, slowly.")] = False,
+    detector: Annotated[
+        str | None, typer.Option(help="Of a run, see `agsm-bench list detectors`. (default: the domain's)")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="e.g. cuda:1 or cpu. (default: CUDA where there is any)")] = None,
     batch_size: Annotated[int, typer.Option(help="Images at once.", min=1)] = 32,
     out: Annotated[Path | None, typer.Option(help="Folder of the merged run, or of the scores of --images.")] = None,
@@ -56,7 +62,8 @@ def score(
         if images is None:
             if prompts or masks:
                 raise UserError("--prompts and --masks are for --images.", "A run has its own prompts; leave them out.")
-            _score_runs(runs or [], out, names, _how(weights, reference, references, device, batch_size, names), json_)
+            how = _how(weights, reference, references, device, batch_size, names)
+            _score_runs(runs or [], out, names, how, detector, json_)
         else:
             how = _how(weights, reference, references, device, batch_size, names)
             _score_images(images, prompts, masks, out or Path("scores") / images.stem, names, how, json_)
@@ -83,20 +90,22 @@ def _how(
 
 
 def given_weight(text: str) -> tuple[str, Path]:
-    """METRIC=PATH as two; raises UserError."""
+    """NAME=PATH as two; raises UserError."""
     name, equals, path = text.partition("=")
     if not equals or not Path(path).exists():
-        raise UserError(f"--weights is '{text}'.", "Use METRIC=PATH with a file or folder that is there.")
+        raise UserError(f"--weights is '{text}'.", "Use NAME=PATH with a file or folder that is there.")
     return name, Path(path)
 
 
-def _score_runs(runs: list[Path], out: Path | None, names: list[str], how: How, as_json: bool) -> None:
+def _score_runs(
+    runs: list[Path], out: Path | None, names: list[str], how: How, detector: str | None, as_json: bool
+) -> None:
     from agsm_bench.cli.eval import show
     from agsm_bench.cli.progress import phases
     from agsm_bench.rescore import rescore
 
     with phases("score") as progress:
-        folder, summary = rescore(runs, out, progress, names, how)
+        folder, summary = rescore(runs, out, progress, names, how, detector)
     show(summary, folder, as_json)
 
 

@@ -33,6 +33,12 @@ class TextCondition:
         """The same in another type."""
         return TextCondition(self.context.to(dtype), None if self.pooled is None else self.pooled.to(dtype))
 
+    @staticmethod
+    def joined(parts: Sequence[TextCondition]) -> TextCondition:
+        """The rows of several conditions, in their order."""
+        pooled = [part.pooled for part in parts if part.pooled is not None]
+        return TextCondition(torch.cat([part.context for part in parts]), torch.cat(pooled) if pooled else None)
+
     def rows(self, index: Tensor) -> TextCondition:
         """The condition of some rows, in the order of `index`."""
         return TextCondition(self.context[index], None if self.pooled is None else self.pooled[index])
@@ -89,6 +95,11 @@ class Denoiser(ABC):
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Pixels [rows, 3, h, w] in [-1, 1] to latents in float32: the posterior's mean."""
         return self.encoder.latents(self.encoder.means(pixels))
+
+    def decode_images(self, latents: Tensor) -> list[Image.Image]:
+        """Latents [rows, c, h, w] to pictures, as the stock pipeline makes them."""
+        images: list[Image.Image] = self.pipe.image_processor.postprocess(self.encoder.decoded(latents))
+        return images
 
     @torch.no_grad()
     def sample(

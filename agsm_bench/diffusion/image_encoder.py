@@ -1,7 +1,9 @@
-"""Pictures to latents: what a VAE makes of them, and the scale that the network expects."""
+"""Pictures to latents and back: what a VAE makes of them, and the scale that the network expects."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -22,22 +24,33 @@ class ImageEncoder:
 
     @torch.no_grad()
     def means(self, pixels: Tensor) -> Tensor:
-        """Pixels [rows, 3, h, w] in [-1, 1] to the posterior's means [rows, c, h / f, w / f] in the VAE's type.
-
-        A VAE that says that it overflows in float16 (SDXL's) works in float32, as stock pipelines let it decode.
-        """
+        """Pixels [rows, 3, h, w] in [-1, 1] to the posterior's means [rows, c, h / f, w / f] in the VAE's type."""
         dtype = self.vae.dtype
+        with self._upcast():
+            means: Tensor = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist.mean
+        return means.to(dtype)
+
+    @torch.no_grad()
+    def decoded(self, latents: Tensor) -> Tensor:
+        """Latents [rows, c, h / f, w / f] of the network's scale to pixels [rows, 3, h, w], about -1 to 1, float32."""
+        with self._upcast():
+            scaled = latents.to(self.device, self.vae.dtype) / self.vae.config.scaling_factor + self._shift
+            pixels: Tensor = self.vae.decode(scaled).sample
+        return pixels.float()
+
+    @contextmanager
+    def _upcast(self) -> Iterator[None]:
+        """A VAE that says that it overflows in float16 (SDXL's) works in float32, as stock pipelines let it decode."""
         # offloaded module by module, its weights come in the type that they have
         offloaded = self.vae.device.type == "meta"
-        upcast = dtype == torch.float16 and self.vae.config.force_upcast and not offloaded
+        upcast = self.vae.dtype == torch.float16 and self.vae.config.force_upcast and not offloaded
         if upcast:
             self.vae.float()
         try:
-            means: Tensor = self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist.mean
+            yield
         finally:
             if upcast:
                 self.vae.half()
-        return means.to(dtype)
 
     def mean(self, picture: np.ndarray) -> Tensor:
         """The mean [c, h / f, w / f] of one uint8 picture [h, w, 3]: alone its bits depend on nothing else."""
@@ -45,8 +58,11 @@ class ImageEncoder:
 
     def latents(self, means: Tensor) -> Tensor:
         """Means to what the network is trained on, in float32 on the device."""
-        shift = getattr(self.vae.config, "shift_factor", None) or 0.0
-        return (means.to(self.device).float() - shift) * self.vae.config.scaling_factor
+        return (means.to(self.device).float() - self._shift) * self.vae.config.scaling_factor
+
+    @property
+    def _shift(self) -> float:
+        return getattr(self.vae.config, "shift_factor", None) or 0.0
 
     @property
     def factor(self) -> int:

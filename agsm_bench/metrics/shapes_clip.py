@@ -2,7 +2,8 @@
 
 `shapes_clip/score` is the cosine, measured of every run. `shapes_clip/lpips` compares two pictures as LPIPS does
 (Zhang et al. 2018, its unweighted form): the hidden states of every layer, normalised at every patch, and the squared
-distances, averaged over patches and layers.
+distances, averaged over patches and layers. `shapes_clip/lpips-unedited` is that of the background of an edit: what was
+to be edited is black in both.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agsm_bench.metric import Files, ImageMetric, Picture, Variant
-from agsm_bench.pixel_pairs import same_size
+from agsm_bench.pixel_pairs import same_size, unedited
 
 if TYPE_CHECKING:
     from agsm_bench.shapes.clip import ShapesClip
 
 SCORE = "shapes_clip/score"
 LPIPS = "shapes_clip/lpips"
+UNEDITED = "shapes_clip/lpips-unedited"
 
 
 class ShapesJudge:
@@ -39,12 +41,12 @@ class ShapesJudge:
             raise ValueError(f"the image is {width} x {height}, and pictures of the shapes world are {IMAGE_SIZE} wide")
         if name == SCORE:
             return np.asarray(picture.image), picture.prompt or ""
-        return same_size(picture)
+        return unedited(picture) if name == UNEDITED else same_size(picture)
 
     def judge(self, name: str, prepared: Sequence[tuple[np.ndarray, str | np.ndarray]]) -> np.ndarray:
         """Cosines, or distances (0 to 4), float64 [n]."""
         images, others = (list(each) for each in zip(*prepared, strict=True))
-        if name == LPIPS:
+        if name != SCORE:
             return self._clip.distances(np.stack(images), np.stack(others))
         cosines = _unit(self._clip.image_features(np.stack(images), filled=True).numpy())
         return np.array([image @ self._caption(text) for image, text in zip(cosines, others, strict=True)])
@@ -79,6 +81,7 @@ METRIC = ImageMetric(
     variants={
         SCORE: Variant("up", "cosine, -1 to 1", PREPROCESSING, needs=("prompt",), decimals=4),
         LPIPS: Variant("down", "squared distance, 0 to 4", PREPROCESSING, needs=("reference",), decimals=6),
+        UNEDITED: Variant("down", "squared distance, 0 to 4", PREPROCESSING, needs=("reference", "mask"), decimals=6),
     },
     load=load,
     domain="shapes",

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from agsm_bench import plugins
-from agsm_bench.contracts import Backbone, Benchmark, PreferenceTrainer, Trainer, check_options
-from agsm_bench.evaluate import EvaluationOptions
+from agsm_bench.benchmark import Benchmark
+from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer, check_options
+from agsm_bench.request import EvaluationOptions
 from agsm_bench.shapes.preferences import PairOptions, recipe_of
 from agsm_bench.training.config import fill, options_of, resolve
 from agsm_bench.variant import combined_hash, weights_hash

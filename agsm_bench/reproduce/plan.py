@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from agsm_bench import plugins
-from agsm_bench.contracts import Backbone, Benchmark
+from agsm_bench.benchmark import Benchmark
+from agsm_bench.contracts import Backbone
 from agsm_bench.report.commands import eval_arguments, eval_name, pairs_arguments, train_arguments
 from agsm_bench.report.recipes import Recipe, Training, sampling_settings, training_settings
 from agsm_bench.reproduce.estimates import Estimate, of_images, of_pairs, of_training

@@ -10,11 +10,12 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agsm_bench.benchmark import Read
 from agsm_bench.contracts import Progress
 from agsm_bench.errors import UserError
 from agsm_bench.folders import write_json
 from agsm_bench.provenance import provenance
-from agsm_bench.scoring.items import Item, Read, reader
+from agsm_bench.scoring.items import Item, reader
 from agsm_bench.scoring.results import score_items
 from agsm_bench.scoring.runs import How
 from agsm_bench.scoring.selection import choose, known

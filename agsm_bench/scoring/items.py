@@ -12,12 +12,11 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
+from agsm_bench.benchmark import Read
 from agsm_bench.images import open_mask, open_rgb, reason
 from agsm_bench.metric import Need, Picture
 
 T = TypeVar("T")
-Read = Callable[[], bytes]
-"""Raises OSError where the file is absent."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,8 @@ def _decoded(name: str, read: Read | None, decode: Callable[[bytes], T]) -> T:
         data = read()
     except OSError as error:
         raise ValueError(f"{name} cannot be read ({error.strerror or error})") from error
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
     try:
         return decode(data)
     except Exception as error:  # Pillow's plugins raise nearly anything for damaged files
@@ -92,7 +93,7 @@ def _decoded(name: str, read: Read | None, decode: Callable[[bytes], T]) -> T:
 def _contents(read: Read | None) -> bytes:
     try:
         return b"-" if read is None else b"+" + read()
-    except OSError:
+    except (OSError, ValueError):
         return b"absent"
 
 

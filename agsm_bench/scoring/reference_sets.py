@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
+from agsm_bench.benchmark import Read
 from agsm_bench.errors import MissingError
 from agsm_bench.frechet import Statistics
 from agsm_bench.identity import canonical_json, content_hash
@@ -18,21 +20,39 @@ from agsm_bench.scoring.settings import PassSettings
 from agsm_bench.scoring.sources import files_in
 
 
-def statistics_of(chosen: Chosen, name: str, source: Path, settings: PassSettings, progress: Progress) -> Statistics:
-    """Mean and covariance of a folder's images, from the cache where they are there; or an npz file's.
+@dataclass(frozen=True)
+class ReferenceSet:
+    """Images to compare with."""
+
+    pictures: Mapping[str, Read]
+    """By name."""
+    keys: Sequence[str]
+    """Sorted; they change with any of the pictures."""
+
+    @staticmethod
+    def of_folder(folder: Path) -> ReferenceSet:
+        """The pictures of a folder, or of a run."""
+        files = files_in(folder)
+        hashes = sorted(content_hash(path) for path in files.values())
+        return ReferenceSet({str(path): reader(path) for _, path in sorted(files.items())}, hashes)
+
+
+def statistics_of(
+    chosen: Chosen, name: str, source: Path | ReferenceSet, settings: PassSettings, progress: Progress
+) -> Statistics:
+    """Mean and covariance of a set of images, from the cache where they are there; or an npz file's.
 
     Raises:
         MissingError: no such folder, a damaged file, or a picture that cannot be read: a set with a hole is another.
     """
-    if source.suffix == ".npz":
+    if isinstance(source, Path) and source.suffix == ".npz":
         return Statistics.load(source)
-    files = files_in(source)
-    images = {item: content_hash(path) for item, path in files.items()}
-    made_of = {"metric": name, "weights": chosen.version_of(name), "images": sorted(images.values())}
+    references = ReferenceSet.of_folder(source) if isinstance(source, Path) else source
+    made_of = {"metric": name, "weights": chosen.version_of(name), "images": list(references.keys)}
     path = cache_folder() / f"{sha256(canonical_json(made_of).encode()).hexdigest()[:32]}.npz"
     if path.is_file():
         return Statistics.load(path, made_of)
-    statistics = Statistics.of(_features(chosen, name, files, settings, progress))
+    statistics = Statistics.of(_features(chosen, name, references.pictures, settings, progress))
     path.parent.mkdir(parents=True, exist_ok=True)
     statistics.save(path, made_of)
     return statistics
@@ -46,14 +66,15 @@ def cache_folder() -> Path:
 
 
 def _features(
-    chosen: Chosen, name: str, files: Mapping[str, Path], settings: PassSettings, progress: Progress
+    chosen: Chosen, name: str, pictures: Mapping[str, Read], settings: PassSettings, progress: Progress
 ) -> np.ndarray:
-    tasks = [Task(Item(item, reader(path)), frozenset([name])) for item, path in sorted(files.items())]
+    tasks = [Task(Item(item, read), frozenset([name])) for item, read in pictures.items()]
     rows = []
     for outcomes in judged(tasks, [chosen], settings, lambda phase, *count: progress(f"{phase}, references", *count)):
         for outcome in outcomes:
             if not isinstance(outcome.value, np.ndarray):
-                path = files[outcome.item.id]
-                raise MissingError(f"The reference {path} has no features: {outcome.reason}.", "Mend or remove it.")
+                raise MissingError(
+                    f"The reference {outcome.item.id} has no features: {outcome.reason}.", "Mend or remove it."
+                )
             rows.append(outcome.value)
     return np.stack(rows)

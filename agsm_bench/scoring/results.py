@@ -10,7 +10,7 @@ from agsm_bench.errors import UserError
 from agsm_bench.frechet import Statistics, distance_with_interval, too_few
 from agsm_bench.scoring.items import Item
 from agsm_bench.scoring.judging import Progress, judged
-from agsm_bench.scoring.reference_sets import statistics_of
+from agsm_bench.scoring.reference_sets import ReferenceSet, statistics_of
 from agsm_bench.scoring.selection import Chosen
 from agsm_bench.scoring.settings import PassSettings
 from agsm_bench.scoring.sheet import Sheet
@@ -35,7 +35,7 @@ def score_items(
     chosen: Sequence[Chosen],
     settings: PassSettings,
     progress: Progress,
-    compared_with: Path | None = None,
+    compared_with: Path | ReferenceSet | None = None,
 ) -> Results:
     """Scores what lacks a score, stores it, and sums up.
 
@@ -45,7 +45,7 @@ def score_items(
         chosen: the metrics.
         settings: of the pass.
         progress: told of every batch.
-        compared_with: for metrics of sets: a folder of images, a run, or statistics in an npz file.
+        compared_with: for metrics of sets: a folder of images, a run, statistics in an npz file, or a benchmark's own.
 
     Raises:
         UserError: a metric of sets without a set to compare with.

@@ -11,11 +11,14 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from agsm_bench import plugins
+from agsm_bench.benchmark import Benchmark, Given
 from agsm_bench.contracts import Progress
 from agsm_bench.errors import UserError
 from agsm_bench.folders import read_json, write_json
 from agsm_bench.identity import canonical_json
 from agsm_bench.scoring.items import Item, reader
+from agsm_bench.scoring.reference_sets import ReferenceSet
 from agsm_bench.scoring.results import Results, mean_of, score_items
 from agsm_bench.scoring.selection import Chosen, Weights, choose, known
 from agsm_bench.scoring.settings import PassSettings
@@ -45,18 +48,36 @@ def score_samples(
     """Scores what lacks a score of the present weights and references, and sums up; raises as `choose`."""
     how = how or How()
     chosen = choose(names, how.weights, upstream=how.upstream)
-    items = [
-        Item(sample.id, partial(run.checked_image, sample.id), sample.prompt.text, cluster=sample.prompt.id)
-        for sample in samples
-        if sample.id in run.records.images
-    ]
-    compared = any("reference" in variant.needs for each in chosen for variant in each.variants.values())
-    if compared:
-        items = with_references(items, how.references, chosen)
+    benchmark: Benchmark = plugins.load("benchmarks", run.manifest.spec.benchmark)
+    items = [_item(run, benchmark, sample) for sample in samples if sample.id in run.records.images]
+    variants = [variant for each in chosen for variant in each.variants.values()]
+    if any({"reference", "mask"} & set(variant.needs) for variant in variants):
+        if how.references or not any(item.reference for item in items):
+            items = with_references(items, how.references, chosen)
         chosen = [replace(each, references=references_digest(items)) for each in chosen]
-    found = score_items(items, RunSheet(run), chosen, how.settings, progress, how.references)
+    sets = any(variant.per == "set" for variant in variants)
+    compared = how.references or (given_set(run, benchmark) if sets else None)
+    found = score_items(items, RunSheet(run), chosen, how.settings, progress, compared)
     _keep_distances(run, chosen, found)
     return found
+
+
+def _item(run: Run, benchmark: Benchmark, sample: Sample) -> Item:
+    """An image with its prompt, and the picture and mask that the benchmark gives with it."""
+    spec = run.manifest.spec
+    given = benchmark.given(spec.domain, sample.prompt, spec.size)
+    own = (given.picture, given.mask) if given else (None, None)
+    image = partial(run.checked_image, sample.id)
+    return Item(sample.id, image, sample.prompt.text, *own, cluster=sample.prompt.id)
+
+
+def given_set(run: Run, benchmark: Benchmark) -> ReferenceSet | None:
+    """All pictures that the benchmark gives, for metrics that compare two sets; None where it gives none."""
+    spec = run.manifest.spec
+    given = {prompt.id: benchmark.given(spec.domain, prompt, spec.size) for prompt in benchmark.prompts(spec.domain)}
+    found: dict[str, Given] = {name: each for name, each in given.items() if each}
+    keys = sorted(f"{name} {each.key}" for name, each in found.items())
+    return ReferenceSet({name: each.picture for name, each in found.items()}, keys) if found else None
 
 
 def with_references(items: Sequence[Item], folder: Path | None, chosen: Sequence[Chosen]) -> list[Item]:

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from agsm_bench.benchmark import Read
 from agsm_bench.jsonl import Journal, writing
 from agsm_bench.locking import alone
 from agsm_bench.scoring.features import FeatureStore
-from agsm_bench.scoring.items import Item, Read
+from agsm_bench.scoring.items import Item
 from agsm_bench.scoring.judging import Outcome, Task
 from agsm_bench.scoring.selection import Chosen
 from agsm_bench.store import LOCK, Run
@@ -147,7 +148,7 @@ def references_digest(items: Iterable[Item]) -> str:
 def _hash(read: Read | None) -> str:
     try:
         return sha256(read()).hexdigest() if read else "-"
-    except OSError:
+    except (OSError, ValueError):
         return "absent"
 
 

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from agsm_bench.benchmark import Read
 from agsm_bench.errors import MissingError, UserError
-from agsm_bench.scoring.items import Item, Read, reader
+from agsm_bench.scoring.items import Item, reader
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 PROMPT_COLUMNS = ("prompt", "caption", "text")

@@ -59,6 +59,12 @@ def place(items: Sequence[tuple[str, str]], rng: np.random.Generator) -> Scene:
             return Scene(tuple(objects))
 
 
+def with_another(scene: Scene, shape: str, color: str, rng: np.random.Generator) -> Scene | None:
+    """The scene with one object more, the others where they are; None where no place was found for it."""
+    added = _sample_place(shape, color, len(scene.objects) + 1, scene.objects, rng)
+    return Scene((*scene.objects, added)) if added else None
+
+
 def _sample_items(kind: str, rng: np.random.Generator) -> list[tuple[str, str]]:
     if kind == "count":
         count = int(rng.integers(2, 5))
