@@ -19,6 +19,7 @@ KINDS = {
     "benchmarks": "BENCHMARK",
     "backbones": "BACKBONE",
     "metrics": "METRIC",
+    "detectors": "DETECTOR",
 }
 """Kind of plugin -> the name that its module exposes."""
 

@@ -16,9 +16,21 @@ LEVELS = (
         *("contracts", "protocol", "model_options", "weights", "variant", "manifest", "records"),
         *("store", "images", "shards", "detections", "plugins"),
         *("metric", "weight_files", "state_dicts", "frechet", "preprocessing", "pixel_pairs", "clip_encoder"),
+        *("detector", "opencv_resize"),
     ),
-    ("geneval", "geneval_prompts", "geneval_rules", "data", "diffusion", "shapes", "tokens", "training"),
-    ("trainers", "benchmarks", "backbones", "metrics"),
+    (
+        "geneval",
+        "geneval_prompts",
+        "geneval_rules",
+        "geneval_plausibility",
+        "data",
+        "diffusion",
+        "shapes",
+        "tokens",
+        "training",
+    ),
+    ("trainers", "benchmarks", "backbones", "metrics", "detectors"),
+    ("geneval_colors",),
     ("generate", "score", "scoring", "union", "evaluate", "rescore"),
     ("report",),
     ("demo", "reproduce", "doctor", "push"),
@@ -38,7 +50,7 @@ EXCEPTIONS = {
     # the sample sheets take their prompts from the benchmark's
     ("shapes.show", "geneval_prompts"),
 }
-PLUGINS = ("trainers", "benchmarks", "backbones", "metrics")
+PLUGINS = ("trainers", "benchmarks", "backbones", "metrics", "detectors")
 
 
 def modules() -> Iterator[tuple[str, Path]]:

@@ -12,9 +12,9 @@ from agsm_bench.scoring.listing import rows
 
 
 def list_plugins(
-    kind: Annotated[str | None, typer.Argument(help="trainers, benchmarks, backbones or metrics.")] = None,
+    kind: Annotated[str | None, typer.Argument(help="trainers, benchmarks, backbones, metrics or detectors.")] = None,
 ) -> None:
-    """List trainers, benchmarks, backbones and metrics, each with its one-line description."""
+    """List trainers, benchmarks, backbones, metrics and detectors, each with its one-line description."""
     if kind is not None and kind not in plugins.KINDS:
         raise UserError(f"There is no kind of plugin '{kind}'.", f"Known: {', '.join(plugins.KINDS)}.")
     for each in [kind] if kind else plugins.KINDS:
