@@ -1,21 +1,17 @@
-"""Mask2Former as mmdet runs it: its steps against slow readings, on a small random network; detectors as plugins."""
+"""Mask2Former as mmdet runs it: its steps against slow readings, on a small random network."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import Cli
 from metric_pictures import picture
 
-from agsm_bench import plugins
-from agsm_bench.detector import Detector
 from agsm_bench.detectors import mask2former
 from agsm_bench.errors import MissingError
 from agsm_bench.geneval_prompts import COCO_CLASSES
@@ -68,35 +64,6 @@ def files_in(folder: Path) -> dict[str, Path]:
 
 def photo(width: int, height: int, seed: int = 0) -> np.ndarray:
     return np.asarray(picture((width, height), seed))
-
-
-# OpenCV 5.0.0 gave these, with cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-RESIZED = {
-    (2, 3): [[56, 152, 91], [157, 159, 161]],
-    (3, 9): [
-        [0, 18, 68, 117, 167, 216, 168, 105, 82],
-        [193, 170, 107, 59, 109, 158, 110, 47, 24],
-        [135, 153, 203, 238, 176, 114, 149, 199, 217],
-    ],
-}
-DIGESTS = {
-    (1272, 800): "11441826711aea28",
-    (40, 25): "c60943e55ba0c72a",
-    (97, 61): "c45a73ca305812ce",
-    (800, 33): "797a9cbab6f09ad7",
-}
-
-
-def test_resizing_is_opencvs_to_the_bit() -> None:
-    image = (np.arange(36).reshape(3, 4, 3) * 37 % 251).astype(np.uint8)
-    for (height, width), expected in RESIZED.items():
-        assert resize(image, height, width)[..., 0].tolist() == expected
-    image = (np.arange(97 * 61 * 3) ** 2 % 253).astype(np.uint8).reshape(97, 61, 3)
-    for (height, width), digest in DIGESTS.items():
-        assert sha256(resize(image, height, width).tobytes()).hexdigest().startswith(digest)
-    for (height, width), digest in {(1, 7): "5caf4818343c62cd", (1, 1): "232d3bb0b7b83994"}.items():
-        image = (np.arange(height * width * 3) * 91 % 253).astype(np.uint8).reshape(height, width, 3)
-        assert sha256(resize(image, 40, 50).tobytes()).hexdigest().startswith(digest)
 
 
 @pytest.mark.parametrize(("given", "scaled"), [
@@ -319,49 +286,3 @@ def test_the_version_is_that_of_the_weights(folder: Path, tmp_path: Path) -> Non
     before = mask2former.DETECTOR.version(files)
     assert before == mask2former.DETECTOR.version(files)
     assert before != mask2former.DETECTOR.version(files | {"model.safetensors": tmp_path / "model.safetensors"})
-
-
-def test_detectors_are_plugins(cli: Cli) -> None:
-    found: dict[str, Detector] = {name: plugins.load("detectors", name) for name in plugins.names("detectors")}
-    assert {name: (d.domain, d.names_colors) for name, d in found.items()} == {
-        "mask2former": ("photo", False),
-        "mmdet": ("photo", False),
-        "shapes": ("shapes", True),
-    }
-    code, out, _ = cli("list", "detectors")
-    assert (code, out.count("\n")) == (0, 3)
-    assert "shapes" in cli("list")[1]
-
-
-def test_weights_of_detectors_are_got_like_those_of_metrics(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    code, out, _ = cli("metrics", "get", "shapes", "psnr")
-    assert (code, out) == (0, "shapes needs no weights.\npsnr needs no weights.\n")
-    code, _, err = cli("metrics", "get", "mask2former")
-    assert (code, "facebook/mask2former-swin-small-coco-instance" in "".join(err.split())) == (3, True)
-    assert cli("metrics", "get", "mask3former")[0] == 2
-    checkpoint = tmp_path / "hub" / "checkpoints" / plugins.load("detectors", "mmdet").weights[0].file
-    checkpoint.parent.mkdir(parents=True)
-    checkpoint.write_bytes(b"there already")
-    assert cli("metrics", "get", "mmdet")[:2] == (0, f"mmdet: {checkpoint}\n")
-
-
-def test_the_shapes_worlds_detector() -> None:
-    from agsm_bench.shapes.detector import VERSION, detect
-    from agsm_bench.shapes.render import render
-    from agsm_bench.shapes.scene import Scene, SceneObject
-
-    detector: Detector = plugins.load("detectors", "shapes")
-    images = [photo(24, 24, 5), render(Scene((SceneObject("cross", "red", 12.0, 9.0, 8.0),)))]
-    assert detector.load({}, "cpu").detect(images) == [detect(image) for image in images]
-    assert [(d.label, d.color) for d in detector.load({}, "cpu").detect(images)[1]] == [("cross", "red")]
-    assert detector.version({}) == VERSION
-
-
-def test_mmdet_says_that_it_is_absent() -> None:
-    detector: Detector = plugins.load("detectors", "mmdet")
-    with pytest.raises(MissingError, match=r"needs the package mmdet 2\.x") as caught:
-        detector.load({}, "cpu")
-    assert "mask2former" in caught.value.fix
