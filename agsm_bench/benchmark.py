@@ -65,8 +65,16 @@ class Benchmark(Protocol):
         """Every metric of one image."""
         ...
 
+    def uncolored(self, prompt: Prompt, detections: Sequence[Detection]) -> list[int]:
+        """Which detections `score_sample` needs a colour of."""
+        ...
+
     def summarise(self, scores: Iterable[Scored]) -> dict[str, Interval]:
         """Means with intervals, by metric."""
+        ...
+
+    def doubts(self, domain: Domain, summary: Mapping[str, Interval], lines: Sequence[Mapping[str, Any]]) -> list[str]:
+        """What of a summary and of the results file's lines looks as if something had gone wrong."""
         ...
 
     def result_line(self, prompt: Prompt, filename: str, detections: Sequence[Detection]) -> dict[str, Any] | None:
@@ -98,8 +106,14 @@ class Plain:
     def score_sample(self, prompt: Prompt, sample_id: str, detections: Sequence[Detection]) -> list[Score]:
         return []
 
+    def uncolored(self, prompt: Prompt, detections: Sequence[Detection]) -> list[int]:
+        return []
+
     def summarise(self, scores: Iterable[Scored]) -> dict[str, Interval]:
         return {}
+
+    def doubts(self, domain: Domain, summary: Mapping[str, Interval], lines: Sequence[Mapping[str, Any]]) -> list[str]:
+        return []
 
     def result_line(self, prompt: Prompt, filename: str, detections: Sequence[Detection]) -> dict[str, Any] | None:
         return None

@@ -86,9 +86,18 @@ class ClipEncoder:
         import torch
 
         with torch.inference_mode():
-            batch = torch.from_numpy(np.stack(pixels)).to(self._device)
-            images = torch.nn.functional.normalize(self._model.get_image_features(batch).pooler_output, dim=-1)
-            return (images * self._prompts.of(prompts)).sum(dim=-1).double().cpu().numpy()
+            return (self.images(pixels) * self.texts(prompts)).sum(dim=-1).double().cpu().numpy()
+
+    def images(self, pixels: Sequence[np.ndarray]) -> Tensor:
+        """Features [n, d] of pictures float32 [3, size, size], on the device."""
+        import torch
+
+        batch = torch.from_numpy(np.stack(pixels)).to(self._device)
+        return torch.nn.functional.normalize(self._model.get_image_features(batch).pooler_output, dim=-1)
+
+    def texts(self, prompts: Sequence[str]) -> Tensor:
+        """Features [n, d] of prompts, on the device."""
+        return self._prompts.of(prompts)
 
     def _encode(self, prompts: Sequence[str]) -> Tensor:
         import torch

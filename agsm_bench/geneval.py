@@ -7,12 +7,13 @@ fractions.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from agsm_bench.benchmark import Plain, Scored
 from agsm_bench.columns import Column, Value, column_of, distinct, mean, unknown
+from agsm_bench.geneval_plausibility import warnings
 from agsm_bench.geneval_prompts import COCO_CLASSES, TAGS, photo_metadata, shapes_metadata
 from agsm_bench.geneval_rules import count_errors, kept, strict, verdict
 from agsm_bench.shapes.vocabulary import SHAPES
@@ -76,6 +77,23 @@ class GenEval(Plain):
     def run_metrics(self, domain: Domain) -> tuple[str, ...]:
         """Held-out denoising errors, and the distance from scenes that are what the prompts ask."""
         return ("denoising", "shapes_frechet") if domain == "shapes" else ()
+
+    def uncolored(self, prompt: Prompt, detections: Sequence[Detection]) -> list[int]:
+        """The boxes that a clause on a colour looks at, where there are as many as it asks for."""
+        objects = kept(detections, prompt.requirement)
+        looked_at: list[Detection] = []
+        for clause in prompt.requirement.get("include", ()):
+            boxes = objects.get(clause["class"], [])[: clause["count"]]
+            looked_at += boxes if "color" in clause and len(boxes) == clause["count"] else []
+        return [i for i, each in enumerate(detections) if any(each is box for box in looked_at)]
+
+    def doubts(self, domain: Domain, summary: Mapping[str, Interval], lines: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Of photographs: what a detector with the wrong weights would give."""
+        if domain == "shapes":
+            return []
+        tags = {tag: summary[f"geneval/{tag}"] for tag in TAGS if f"geneval/{tag}" in summary}
+        found = [sum(map(len, json.loads(line["details"]).values())) for line in lines]
+        return warnings({tag: m.value for tag, m in tags.items()}, {tag: m.n for tag, m in tags.items()}, found)
 
     def result_line(self, prompt: Prompt, filename: str, detections: Sequence[Detection]) -> dict[str, Any]:
         """One line of upstream's results.jsonl; `details` has x0, y0, x1, y1, score of the boxes kept."""

@@ -14,9 +14,8 @@ import numpy as np
 from agsm_bench import plugins
 from agsm_bench.benchmark import Benchmark
 from agsm_bench.contracts import Progress, RunMetric
-from agsm_bench.detecting import Detecting, detecting
+from agsm_bench.detecting import Detecting, Finder, detecting
 from agsm_bench.detections import DetectionStore, Found
-from agsm_bench.detector import LoadedDetector
 from agsm_bench.errors import MissingError, together
 from agsm_bench.images import UNREADABLE, decode
 from agsm_bench.jsonl import write_atomically
@@ -82,13 +81,15 @@ def score_by_detector(run: Run, judging: Judging, samples: Sequence[Sample]) -> 
     if judging.detecting is None:
         return
     version = judging.detecting.version
-    store, detector = DetectionStore(run.folder, version), None
+    store = DetectionStore(run.folder, version)
+    finder: Finder | None = None
     metrics = judging.benchmark.metrics(run.manifest.spec.domain)
     waiting = run.images(run.unscored(samples, metrics, version))
     while batch := list(islice(waiting, BATCH)):
-        if detector is None:
-            detector = judging.detecting.loaded()
-        reasons = _detect([each for each in batch if _known(store, *each) is None], detector, store, version)
+        new = [each for each in batch if _known(store, *each) is None]
+        if new and finder is None:
+            finder = judging.detecting.loaded()
+        reasons = _find(new, judging.benchmark, finder, store, version) if finder else {}
         for sample, png in batch:
             scores = _scores(sample, _known(store, sample, png), reasons.get(sample.id), judging.benchmark, metrics)
             run.add_scores([replace(score, version=version) for score in scores])
@@ -100,8 +101,8 @@ def _known(store: DetectionStore, sample: Sample, png: bytes) -> Any:
     return store.get(sample.id, sha256(png).hexdigest())
 
 
-def _detect(
-    batch: Sequence[tuple[Sample, bytes]], detector: LoadedDetector, store: DetectionStore, version: str
+def _find(
+    batch: Sequence[tuple[Sample, bytes]], benchmark: Benchmark, finder: Finder, store: DetectionStore, version: str
 ) -> dict[str, str]:
     """Stores what is in the images; the reasons of those that are none, by sample id."""
     pictures: list[tuple[Sample, bytes, np.ndarray]] = []
@@ -111,7 +112,8 @@ def _detect(
             pictures.append((sample, png, decode(png)))
         except UNREADABLE as error:
             reasons[sample.id] = f"{type(error).__name__}: {error}"
-    found = detector.detect([pixels for _, _, pixels in pictures]) if pictures else []
+    prompts = [sample.prompt for sample, _, _ in pictures]
+    found = finder.find(benchmark, prompts, [pixels for _, _, pixels in pictures]) if pictures else []
     for (sample, png, _), detections in zip(pictures, found, strict=True):
         store.add(Found(sample.id, sha256(png).hexdigest(), tuple(detections), version))
     return reasons
@@ -162,22 +164,23 @@ def summarise(
     scores = run.scores()
     values = {key: {name: score.value for name, score in row.items()} for key, row in scores.items()}
     own = benchmark.summarise([(s.prompt, s.id, values[s.id]) for s in samples if s.id in values])
-    _write_results(run, benchmark, samples)
+    lines = _write_results(run, benchmark, samples)
     required = benchmark.metrics(domain)
     counted = {*required, *names_of(benchmark, domain)}
-    warnings = [*benchmark.problems(domain), *stored.warnings]
+    warnings = [*benchmark.doubts(domain, own, lines), *benchmark.problems(domain), *stored.warnings]
     return run.finalise({**stored.metrics, **own, **(measures or {})}, warnings, counted, required)
 
 
-def _write_results(run: Run, benchmark: Benchmark, samples: Sequence[Sample]) -> None:
-    """What the benchmark's own evaluator would write, of the images whose objects are known."""
+def _write_results(run: Run, benchmark: Benchmark, samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    """What the benchmark's own evaluator would write, of the images whose objects are known; returns its lines."""
     if not benchmark.metrics(run.manifest.spec.domain):
-        return
-    store, lines = DetectionStore(run.folder, None), []
+        return []
+    store, lines = DetectionStore(run.folder, None), list[dict[str, Any]]()
     for sample, png in run.images(samples):
         detections = store.get(sample.id, sha256(png).hexdigest())
         name = str(run.image_path(sample.id).relative_to(run.folder))
         line = None if detections is None else benchmark.result_line(sample.prompt, name, detections)
-        lines += [] if line is None else [json.dumps(line) + "\n"]
+        lines += [] if line is None else [line]
     if lines:
-        write_atomically(run.folder / RESULTS, "".join(lines).encode())
+        write_atomically(run.folder / RESULTS, "".join(json.dumps(line) + "\n" for line in lines).encode())
+    return lines

@@ -153,7 +153,7 @@ def test_a_metric_that_is_not_there(cli: Cli, folder: Path) -> None:
         (("score", "run", "--images", "x"), "Name a run, or images"),
         (("score", "--images", "images"), "--images needs metrics"),
         (("score", "--images", "nowhere", "--metrics", "bright"), "There is no folder nowhere"),
-        (("score", "--images", "images", "--metrics", "bright", "--weights", "x"), "METRIC=PATH"),
+        (("score", "--images", "images", "--metrics", "bright", "--weights", "x"), "NAME=PATH"),
         (("score", "--images", "images", "--metrics", "bright", "--references", "nowhere"), "There is no nowhere"),
         (("score", "--images", "images", "--metrics", "bright/features"), "Add --references DIR or FILE.npz"),
         (("score", "--images", "images", "--metrics", "bright", "--prompts", "two.txt"), "2 prompts, and images has 7"),

@@ -22,20 +22,23 @@ def _group() -> None:
     \b
     agsm-bench list metrics
     agsm-bench metrics get image_reward/v1.0 pickscore/v1
+    agsm-bench metrics get mask2former clip/openai-l14
     agsm-bench metrics verify
     """
 
 
 @metrics.command()
-def get(names: Annotated[list[str], typer.Argument(help="Full names, see `agsm-bench list metrics`.")]) -> None:
-    """Download the weights of metrics into the hub's cache, or torch's."""
+def get(
+    names: Annotated[list[str], typer.Argument(help="Full names of metrics, or detectors; see `agsm-bench list`.")],
+) -> None:
+    """Download the weights of metrics and detectors into the hub's cache, or torch's."""
     from agsm_bench.scoring.download import get as get_file
-    from agsm_bench.scoring.selection import checked_names
+    from agsm_bench.scoring.download import weights_of
 
-    for name, variant in checked_names(names).items():
-        for weight in variant.weights:
+    for name, weights in weights_of(names).items():
+        for weight in weights:
             typer.echo(f"{name}: {get_file(weight)}")
-        if not variant.weights:
+        if not weights:
             typer.echo(f"{name} needs no weights.")
 
 

@@ -1,11 +1,23 @@
-"""Gets the weight files of metrics: from the hub into its cache, else into torch's folder of checkpoints."""
+"""Gets the weight files of metrics and detectors: from the hub into its cache, else into torch's folder."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from agsm_bench import plugins
 from agsm_bench.errors import MissingError
+from agsm_bench.scoring.selection import checked_names
 from agsm_bench.weight_files import WeightFile, checkpoints_folder
+
+
+def weights_of(names: Sequence[str]) -> dict[str, tuple[WeightFile, ...]]:
+    """Files by name, of metrics (full names) and of detectors; raises UserError for a name of neither."""
+    detectors = set(plugins.names("detectors"))
+    variants = checked_names([name for name in names if name not in detectors])
+    return {
+        name: plugins.load("detectors", name).weights if name in detectors else variants[name].weights for name in names
+    }
 
 
 def get(weight: WeightFile) -> Path:

@@ -66,9 +66,9 @@ def _item(run: Run, benchmark: Benchmark, sample: Sample) -> Item:
     """An image with its prompt, and the picture and mask that the benchmark gives with it."""
     spec = run.manifest.spec
     given = benchmark.given(spec.domain, sample.prompt, spec.size)
-    own = (given.picture, given.mask) if given else (None, None)
+    picture, mask = (given.picture, given.mask) if given else (None, None)
     image = partial(run.checked_image, sample.id)
-    return Item(sample.id, image, sample.prompt.text, *own, cluster=sample.prompt.id)
+    return Item(sample.id, image, sample.prompt.text, picture, mask, sample.prompt.id)
 
 
 def given_set(run: Run, benchmark: Benchmark) -> ReferenceSet | None:

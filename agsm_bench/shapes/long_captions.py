@@ -41,7 +41,7 @@ class LongCaption:
         related = any(self.relation in relations(a.box, b.box) for a in firsts for b in seconds)
         exact = len(found) == len(self.items)
         values = (np.mean(there), np.mean(colored), related, exact)
-        return dict(zip(POINTS, map(float, values), strict=True))
+        return {kind: float(value) for kind, value in zip(POINTS, values, strict=True)}
 
 
 @cache
