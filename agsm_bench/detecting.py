@@ -67,9 +67,7 @@ class Finder:
         found = [list(detections) for detections in self.detector.detect(images)]
         if self.namer is None:
             return found
-        asked = [
-            (row, i) for row, prompt in enumerate(prompts) for i in benchmark.uncolored(prompt, found[row])
-        ]
+        asked = [(row, i) for row, prompt in enumerate(prompts) for i in benchmark.uncolored(prompt, found[row])]
         crops = [_crop(images[row], found[row][i]) for row, i in asked]
         for (row, i), color in zip(asked, self.namer.names(crops), strict=True):
             found[row][i] = replace(found[row][i], color=color)

@@ -18,6 +18,7 @@ from agsm_bench.shards import in_shard
 from agsm_bench.store import Run
 from agsm_bench.tokens.header import read_header
 from agsm_bench.types import Sample, Score
+from agsm_bench.unigenbench.options import JudgeOptions
 from agsm_bench.union import part
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def _finish(plan: Plan, progress: Progress) -> dict[str, Any]:
         _run_model(run, plan, mine, progress)
         if plan.judging is None:
             return summarise(run, plan.benchmark, mine)
-        return score_run(run, plan.judging, mine, progress)
+        return score_run(run, plan.judging, mine, progress, plan.request.judge)
 
 
 def _share(plan: Plan, processes: Processes, progress: Progress) -> None:
@@ -72,9 +73,15 @@ def _share(plan: Plan, processes: Processes, progress: Progress) -> None:
         processes.gather(None)  # all have finished
 
 
-def score_run(run: Run, judging: Judging, samples: Sequence[Sample], progress: Progress) -> dict[str, Any]:
-    """Scores what lacks a score, and writes the summary."""
+def score_run(
+    run: Run, judging: Judging, samples: Sequence[Sample], progress: Progress, judge: JudgeOptions | None = None
+) -> dict[str, Any]:
+    """Scores what lacks a score, and writes the summary; with an address in `judge` the judge is asked, too."""
     score_all(run, judging, samples, progress)
+    if judge and judge.judge_url:
+        from agsm_bench.unigenbench.of_run import judge_run
+
+        judge_run(run, samples, judge, progress)
     return summarise(run, judging.benchmark, samples, measured(run, judging, samples, progress))
 
 

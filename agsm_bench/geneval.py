@@ -58,6 +58,8 @@ class GenEval(Plain):
         nothing of a tag could be scored it is nan. Unscored samples are counted in `Interval.unscored`.
         """
         scored = distinct(scores)
+        if not any(CORRECT in values for _, _, values in scored):
+            return {}  # no detector was asked
         metrics = {metric for _, _, values in scored for metric in values}
         summary = _by_tag(column_of(scored, CORRECT), "geneval/")
         summary["geneval/images_correct"] = mean(column_of(scored, CORRECT))

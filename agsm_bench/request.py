@@ -10,6 +10,7 @@ from typing import Any, Literal
 from agsm_bench.contracts import option
 from agsm_bench.editor import Preset
 from agsm_bench.model_options import ModelOptions
+from agsm_bench.unigenbench.options import JudgeOptions
 
 
 @dataclass(frozen=True)
@@ -82,3 +83,5 @@ class Request:
     editing: Editing = field(default_factory=Editing)
     """Of benchmarks that edit."""
     scoring: Scoring = field(default_factory=Scoring)
+    judge: JudgeOptions = field(default_factory=JudgeOptions)
+    """Of UniGenBench++ on photographs: nobody is asked without a `judge_url`."""

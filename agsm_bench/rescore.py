@@ -17,6 +17,7 @@ from agsm_bench.request import Scoring
 from agsm_bench.score import judging_of, measured_as_whole, summarise
 from agsm_bench.scoring.runs import How, score_samples
 from agsm_bench.store import Run
+from agsm_bench.unigenbench.options import JudgeOptions
 from agsm_bench.union import union
 
 
@@ -27,6 +28,7 @@ def rescore(
     metrics: Sequence[str] = (),
     how: How | None = None,
     detector: str | None = None,
+    judge: JudgeOptions | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Scores what lacks a score and writes the summary; returns the folder and the summary.
 
@@ -46,7 +48,7 @@ def rescore(
             score_samples(run, samples, metrics, progress, how)
             return run.folder, summarise(run, benchmark, samples, measured_as_whole(run, benchmark, samples, progress))
         judging = judging_of(benchmark, spec.domain, Scoring(weights=how.weights if how else {}, detector=detector))
-        return run.folder, score_run(run, judging, samples, progress)
+        return run.folder, score_run(run, judging, samples, progress, judge)
 
 
 def _opened(runs: Sequence[Path], out: Path | None) -> Run:

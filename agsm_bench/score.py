@@ -28,6 +28,8 @@ from agsm_bench.store import Run
 from agsm_bench.types import Domain, Sample, Score
 
 RESULTS = "results.jsonl"
+SHOWN = 3
+"""Of the missing images that a warning names."""
 BATCH = 16
 """Images whose objects are found before any is stored."""
 
@@ -167,8 +169,18 @@ def summarise(
     lines = _write_results(run, benchmark, samples)
     required = benchmark.metrics(domain)
     counted = {*required, *names_of(benchmark, domain)}
-    warnings = [*benchmark.doubts(domain, own, lines), *benchmark.problems(domain), *stored.warnings]
+    doubts = [*benchmark.doubts(domain, own, lines), *_absent(run, samples)]
+    warnings = [*doubts, *benchmark.problems(domain), *stored.warnings]
     return run.finalise({**stored.metrics, **own, **(measures or {})}, warnings, counted, required)
+
+
+def _absent(run: Run, samples: Sequence[Sample]) -> list[str]:
+    """Which images a whole run lacks."""
+    if run.manifest.limited or run.manifest.shard:
+        return []
+    lacking = [s.id for s in samples if s.id not in run.records.images and not run.records.scores_of(s.id)]
+    some = ", ".join(lacking[:SHOWN])
+    return [f"{len(lacking)} of {len(samples)} images are missing, first {some}."] if lacking else []
 
 
 def _write_results(run: Run, benchmark: Benchmark, samples: Sequence[Sample]) -> list[dict[str, Any]]:

@@ -23,8 +23,8 @@ SCENE = f"{PREFIX}scene"
 class UniGenBench(Plain):
     """The benchmark on both domains.
 
-    Photo: the 600 long English prompts by the paper's four metrics (Table 9); `--judge-url` adds the benchmark's own
-    score. Shapes: 600 long captions, whose test points (object, attribute, relation, count) the detector answers;
+    Photo: the 600 long English prompts by the paper's four metrics (Table 9), an image each; `--judge-url` adds the
+    benchmark's own score, which upstream takes of `--images-per-prompt 4`. Shapes: 600 long captions, whose test points (object, attribute, relation, count) the detector answers;
     `points` is their mean, `scene` whether the image is exactly what the caption says.
     """
 
@@ -47,6 +47,9 @@ class UniGenBench(Plain):
 
     def metrics(self, domain: Domain) -> tuple[str, ...]:
         return (POINTS, SCENE, *_kinds()) if domain == "shapes" else ()
+
+    def run_metrics(self, domain: Domain) -> tuple[str, ...]:
+        return () if domain == "shapes" else ("unigenbench_judge",)
 
     def image_metrics(self, domain: Domain) -> tuple[str, ...]:
         """The paper's Table 9; the shapes' own cosine is every run's."""

@@ -12,9 +12,10 @@ from typing import Any
 from judge_server import answers
 from PIL import Image
 
-from agsm_bench.unigenbench.judge import JudgeItem, JudgeOptions, judge_images
+from agsm_bench.unigenbench.judge import JudgeItem, judge_images
 from agsm_bench.unigenbench.judgements import FILE, JudgementStore
 from agsm_bench.unigenbench.kinds import Point
+from agsm_bench.unigenbench.options import JudgeOptions
 
 POINTS = (Point("Style", "an ink painting"), Point("Attribute - Color", "a red fox"), Point("Action - State", "asleep"))
 MODEL = "judge"

@@ -123,7 +123,10 @@ def refused(result: tuple[int, str, str], code: int, *words: str) -> None:
         (["report", "--table", "14"], ["1", "13"]),
         (["shapes", "build", "shapes-vea"], ["Known: shapes-vae"]),
         (["list", "metrcis"], ["Known: trainers"]),
-        (["prompts", "coco"], ["Known: counting, geneval"]),
+        (
+            ["prompts", "cocoa"],
+            ["Did you mean 'coco_val5k'?", "Known: coco_val5k, counting, geneval, pie_bench, unigenbench"],
+        ),
     ],
 )
 def test_usage_errors(cli: Cli, arguments: list[str], words: list[str]) -> None:
@@ -181,7 +184,7 @@ def test_out_of_memory_is_no_traceback(cli: Cli, tmp_path: Path, monkeypatch: py
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    monkeypatch.setattr("agsm_bench.evaluate._generate", full)
+    monkeypatch.setattr("agsm_bench.evaluate._generated", full)
     code, _, error = cli("eval", "geneval", "--limit", 1, "--out", tmp_path)
     assert code == 2
     assert "Out of memory: CUDA out of memory. Use a smaller --batch-size" in error

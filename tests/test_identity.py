@@ -29,6 +29,7 @@ OTHER: dict[str, Any] = {
     "tokens": "t" * 64,
     "unconditional": "negative",
     "model": {"dtype": "float16"},
+    "editing": {"editor": "masactrl"},
 }
 
 

@@ -16,17 +16,17 @@ LEVELS = (
         *("contracts", "protocol", "model_options", "weights", "variant", "manifest", "records"),
         *("store", "images", "shards", "detections", "plugins"),
         *("metric", "weight_files", "state_dicts", "frechet", "preprocessing", "pixel_pairs", "clip_encoder"),
-        *("benchmark", "columns", "detector", "opencv_resize", "editor", "request"),
+        *("benchmark", "columns", "detector", "opencv_resize", "editor", "request", "unigenbench.options"),
     ),
     (
-        *("geneval", "geneval_prompts", "geneval_rules", "geneval_plausibility"),
+        *("geneval", "geneval_prompts", "geneval_rules", "geneval_plausibility", "geneval_results"),
         *("data", "diffusion", "shapes", "tokens", "training", "unigenbench"),
     ),
     ("generate", "pie"),
     ("editing",),
     ("trainers", "benchmarks", "backbones", "metrics", "editors", "detectors"),
     ("geneval_colors",),
-    ("detecting", "score", "scoring", "union", "planning", "evaluate", "rescore"),
+    ("detecting", "score", "scoring", "union", "planning", "evaluate", "rescore", "imported"),
     ("report",),
     ("demo", "reproduce", "doctor", "push"),
     ("cli",),
@@ -40,6 +40,7 @@ EXCEPTIONS = {
     ("contracts", "diffusion.denoiser"),
     ("contracts", "diffusion.image_encoder"),
     ("contracts", "tokens.soft_tokens"),
+    ("editor", "editing.predictor"),
     # a study, run by hand
     ("shapes.sources_study", "metrics.denoising"),
     # the sample sheets take their prompts from the benchmark's

@@ -13,6 +13,7 @@ from agsm_bench.errors import ExitCode, UserError
 from agsm_bench.model_options import ModelOptions
 from agsm_bench.plugins import full_name
 from agsm_bench.request import Editing, EvaluationOptions, Request, Scoring
+from agsm_bench.unigenbench.options import JudgeOptions
 
 
 def _evaluate(
@@ -86,6 +87,7 @@ def _evaluate(
         pick(ModelOptions, flags),
         editing,
         _scoring(metrics, detector, weights),
+        pick(JudgeOptions, flags),
     )
     try:
         with phases(f"{name} on {backbone}") as progress:
@@ -97,7 +99,7 @@ def _evaluate(
         show(summary, folder, json_)
 
 
-evaluate = with_flags(_evaluate, EvaluationOptions, ModelOptions)
+evaluate = with_flags(_evaluate, EvaluationOptions, ModelOptions, JudgeOptions)
 
 
 def _scoring(metrics: str | None, detector: str | None, weights: list[str] | None) -> Scoring:

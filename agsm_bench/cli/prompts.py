@@ -16,5 +16,5 @@ def prompts(
     domain: Annotated[Literal["shapes", "photo"], typer.Option(help="Which world's prompts.")] = "shapes",
 ) -> None:
     """Print a benchmark's prompts, one JSON object a line (GenEval photo: upstream's file, byte for byte)."""
-    for prompt in plugins.load("benchmarks", benchmark).prompts(domain):
+    for prompt in plugins.load("benchmarks", plugins.full_name("benchmarks", benchmark)).prompts(domain):
         sys.stdout.write(json.dumps(dict(prompt.requirement)) + "\n")

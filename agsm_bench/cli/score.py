@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from agsm_bench.cli.options import pick, with_flags
 from agsm_bench.errors import ExitCode, UserError
+from agsm_bench.plugins import full_name
+from agsm_bench.request import Scoring
+from agsm_bench.types import Domain
+from agsm_bench.unigenbench.options import JudgeOptions
 
 if TYPE_CHECKING:
     from agsm_bench.scoring.runs import How
 
 
-def score(
+def _score(
     runs: Annotated[
         list[Path] | None, typer.Argument(help="A run folder, or several shards of one run to merge.")
     ] = None,
@@ -42,8 +48,16 @@ def score(
     ] = None,
     device: Annotated[str | None, typer.Option(help="e.g. cuda:1 or cpu. (default: CUDA where there is any)")] = None,
     batch_size: Annotated[int, typer.Option(help="Images at once.", min=1)] = 32,
+    benchmark: Annotated[
+        str | None, typer.Option(help="With --images: they are of this benchmark's prompts, and judged as its run.")
+    ] = None,
+    domain: Annotated[Literal["photo", "shapes"], typer.Option(help="With --benchmark: which prompts.")] = "photo",
+    results: Annotated[
+        Path | None, typer.Option(help="GenEval's results.jsonl, made anywhere: checked and summed up.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the merged run, or of the scores of --images.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    **flags: Any,
 ) -> None:
     """Score a run again or by more metrics, merge shards, or score anybody's images; resumes.
 
@@ -52,24 +66,35 @@ def score(
     agsm-bench score runs/geneval-sd15 --metrics image_reward/v1.0,pickscore/v1
     agsm-bench score runs/agsm2-geneval --metrics psnr,shapes_clip/lpips --references runs/geneval-shapes-mmdit
     agsm-bench score --images DIR --prompts prompts.csv --metrics clip/openai-l14 --out scores
+    agsm-bench score --images DIR --benchmark geneval --out runs/theirs
+    agsm-bench score --results results.jsonl
     """
     names = [name.strip() for name in (metrics or "").split(",") if name.strip()]
-    if bool(runs) == bool(images):
+    if sum(map(bool, (runs, images, results))) != 1:
         raise UserError(
             "Name a run, or images.", "agsm-bench score RUN, or agsm-bench score --images DIR --metrics NAME"
         )
+    if results:
+        _show_results(results, json_)
+        return
     try:
         if images is None:
             if prompts or masks:
                 raise UserError("--prompts and --masks are for --images.", "A run has its own prompts; leave them out.")
             how = _how(weights, reference, references, device, batch_size, names)
-            _score_runs(runs or [], out, names, how, detector, json_)
+            _score_runs(runs or [], out, names, how, detector, pick(JudgeOptions, flags), json_)
+        elif benchmark:
+            scoring = Scoring(tuple(names) or None, False, dict(map(given_weight, weights or [])), detector)
+            _score_imported(images, full_name("benchmarks", benchmark), domain, out, scoring, batch_size, json_)
         else:
             how = _how(weights, reference, references, device, batch_size, names)
             _score_images(images, prompts, masks, out or Path("scores") / images.stem, names, how, json_)
     except KeyboardInterrupt as error:
         fix = "Run the same command to go on."
         raise UserError("Interrupted; what is scored is kept.", fix, ExitCode.INTERRUPTED) from error
+
+
+score = with_flags(_score, JudgeOptions)
 
 
 def _how(
@@ -98,15 +123,55 @@ def given_weight(text: str) -> tuple[str, Path]:
 
 
 def _score_runs(
-    runs: list[Path], out: Path | None, names: list[str], how: How, detector: str | None, as_json: bool
+    runs: list[Path],
+    out: Path | None,
+    names: list[str],
+    how: How,
+    detector: str | None,
+    judge: JudgeOptions,
+    as_json: bool,
 ) -> None:
     from agsm_bench.cli.eval import show
     from agsm_bench.cli.progress import phases
     from agsm_bench.rescore import rescore
 
     with phases("score") as progress:
-        folder, summary = rescore(runs, out, progress, names, how, detector)
+        folder, summary = rescore(runs, out, progress, names, how, detector, judge)
     show(summary, folder, as_json)
+
+
+def _score_imported(
+    images: Path, name: str, domain: Domain, out: Path | None, scoring: Scoring, batch_size: int, as_json: bool
+) -> None:
+    from agsm_bench import plugins
+    from agsm_bench.cli.eval import show
+    from agsm_bench.cli.progress import phases
+    from agsm_bench.evaluate import score_run
+    from agsm_bench.imported import run_of
+    from agsm_bench.score import judging_of
+
+    judging = judging_of(plugins.load("benchmarks", name), domain, scoring, batch_size)
+    folder = out or Path("runs") / f"{name}-{images.resolve().name}"
+    with phases("score") as progress:
+        run, samples = run_of(judging.benchmark, domain, images, folder, progress)
+        with run:
+            summary = score_run(run, judging, samples, progress)
+    show(summary, folder, as_json)
+
+
+def _show_results(path: Path, as_json: bool) -> None:
+    """A results file's summary."""
+    from rich.console import Console
+
+    from agsm_bench.geneval_results import read_results
+    from agsm_bench.report.summary import results_table
+
+    found = read_results(path)
+    if as_json:
+        metrics = {name: asdict(interval) for name, interval in found.metrics.items()}
+        typer.echo(json.dumps({"images": found.images, "metrics": metrics, "warnings": found.warnings}))
+    else:
+        Console().print(results_table(path.name, found.metrics, found.warnings))
 
 
 def _score_images(

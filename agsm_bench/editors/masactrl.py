@@ -80,6 +80,6 @@ EDITOR = Editor(
     edit=edit,
     presets={
         "upstream": {"guidance_scale": 7.5},
-        "shapes": {"steps": 20, "guidance_scale": 2.0, "start_step": 2},
+        "shapes": {"steps": 16, "guidance_scale": 2.0, "start_step": 2},
     },
 )

@@ -103,7 +103,7 @@ EDITOR = Editor(
         "upstream": {"guidance_scale": 7.5},
         # the shapes world has no words for what a picture should not be
         "shapes": {
-            "steps": 20,
+            "steps": 16,
             "guidance_scale": 2.0,
             "attention_steps": 10,
             "feature_steps": 16,

@@ -7,6 +7,8 @@ from typing import Any
 
 from agsm_bench.report.recipes import Options, Recipe, Training, typed, words
 
+EDITOR_FLAGS = ("editor", "inversion")
+
 
 def pairs_arguments(training: Training, out: Path) -> tuple[str, ...]:
     """The words after `agsm-bench` that make the preference pairs of a variant."""
@@ -25,13 +27,22 @@ def train_arguments(
 
 def eval_arguments(recipe: Recipe, variant: Path | None, tokens: Path | None, out: Path | None) -> tuple[str, ...]:
     """The words after `agsm-bench` that evaluate a recipe; without `out` into the command's own folder."""
-    command = ("eval", recipe.benchmark, "--backbone", recipe.backbone, *_flags(recipe.evaluation))
+    command = (
+        "eval",
+        recipe.benchmark,
+        "--backbone",
+        recipe.backbone,
+        *_flags(recipe.evaluation),
+        *_edit(recipe.editing),
+    )
     return (*command, *_path("--backbone-weights", variant), *_path("--tokens", tokens), *_path("--out", out))
 
 
 def eval_name(recipe: Recipe, *made: str) -> str:
     """A folder name for its evaluation; `made` are the names of its variant and of its tokens."""
-    return "-".join([recipe.benchmark, *(made or (recipe.backbone,)), *words(recipe.evaluation)])
+    chosen = [str(value) for name, value in recipe.editing if name in EDITOR_FLAGS]
+    others = words(tuple(each for each in recipe.editing if each[0] not in EDITOR_FLAGS))
+    return "-".join([recipe.benchmark, *(made or (recipe.backbone,)), *chosen, *others, *words(recipe.evaluation)])
 
 
 def commands(recipe: Recipe) -> str:
@@ -52,6 +63,12 @@ def commands(recipe: Recipe) -> str:
 
 def _path(flag: str, path: Path | None) -> tuple[str, ...]:
     return (flag, path.as_posix()) if path else ()
+
+
+def _edit(editing: Options) -> list[str]:
+    """The editor's own flags, and `--set` for its other options."""
+    own = [word for name, value in editing if name in EDITOR_FLAGS for word in _flag(f"--{name}", value)]
+    return own + [word for name, value in editing if name not in EDITOR_FLAGS for word in ("--set", f"{name}={value}")]
 
 
 def _flags(options: Options) -> list[str]:

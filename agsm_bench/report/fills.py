@@ -98,7 +98,7 @@ def _row(spec: Mapping[str, Any], benchmark: str, size: Size | None) -> RowFill:
 
 
 def recipe_of(spec: Mapping[str, Any], benchmark: str, size: Size | None = None) -> Recipe:
-    """The recipe of an entry of a file: `backbone`, `trainer`, `options`, `evaluation`, `variant`.
+    """The recipe of an entry of a file: `backbone`, `trainer`, `options`, `evaluation`, `variant`, `editing`.
 
     Raises:
         ValueError, UserError: it states something that is no option.
@@ -109,7 +109,9 @@ def recipe_of(spec: Mapping[str, Any], benchmark: str, size: Size | None = None)
     if size is not None:
         evaluation |= {"limit": size.prompts, "images_per_prompt": size.images}
     sampled = _changed(evaluation, sampling_settings(Recipe(benchmark, backbone, None)))
-    recipe = Recipe(benchmark, backbone, spec.get("trainer"), tokens.options if tokens else (), sampled, variant)
+    editing = tuple(sorted(spec.get("editing", {}).items()))
+    trained = tokens.options if tokens else ()
+    recipe = Recipe(benchmark, backbone, spec.get("trainer"), trained, sampled, variant, editing)
     # an unknown option is to be said when the file is read
     sampling_settings(recipe)
     return recipe

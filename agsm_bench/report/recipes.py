@@ -15,7 +15,8 @@ from typing import Any
 from agsm_bench import plugins
 from agsm_bench.benchmark import Benchmark
 from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer, check_options
-from agsm_bench.request import EvaluationOptions
+from agsm_bench.planning import EditorChoice, chosen_editor, editing_of
+from agsm_bench.request import Editing, EvaluationOptions, Request
 from agsm_bench.shapes.preferences import PairOptions, recipe_of
 from agsm_bench.training.config import fill, options_of, resolve
 from agsm_bench.variant import combined_hash, weights_hash
@@ -66,6 +67,8 @@ class Recipe:
     """Options of the evaluation that are not the default."""
     variant: Training | None = None
     """How the backbone's weights were fine-tuned. Soft tokens are trained on the backbone as it is all the same."""
+    editing: Options = ()
+    """Of a benchmark that edits: `editor`, `inversion`, and options of the editor that are not the default."""
 
     @property
     def tokens(self) -> Training | None:
@@ -118,7 +121,11 @@ def sampling_settings(recipe: Recipe) -> Mapping[str, Any]:
     backbone: Backbone = plugins.load("backbones", recipe.backbone)
     benchmark: Benchmark = plugins.load("benchmarks", recipe.benchmark)
     given = dict(recipe.evaluation)
-    defaults = asdict(backbone.sampling) | {
+    editor = editor_of(recipe)
+    sampling = asdict(backbone.sampling)
+    if editor:
+        sampling |= {"steps": editor.options.steps, "guidance_scale": float(editor.options.guidance_scale)}
+    defaults = sampling | {
         "images_per_prompt": benchmark.images_per_prompt,
         "unconditional": "positive",
     }
@@ -126,7 +133,23 @@ def sampling_settings(recipe: Recipe) -> Mapping[str, Any]:
     if given:
         raise ValueError(f"{', '.join(given)}: no option of an evaluation")
     names = ("guidance_scale", "steps", "images_per_prompt", "unconditional")
-    return {"size": backbone.sampling.size, **{name: getattr(options, name) for name in names}}
+    settings = {"size": backbone.sampling.size, **{name: getattr(options, name) for name in names}}
+    return settings | flat_editing(editing_of(editor, Editing(), recipe.trainer is not None))
+
+
+def flat_editing(editing: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a run's record says of its edits, beside its other settings."""
+    return {f"edit_{name}": value for name, value in (editing or {}).items()}
+
+
+@cache
+def editor_of(recipe: Recipe) -> EditorChoice | None:
+    """The editor of a recipe with its options; None where its benchmark generates. Raises UserError."""
+    given = dict(recipe.editing)
+    own = {name: given.pop(name, None) for name in ("editor", "inversion")}
+    request = Request(recipe.benchmark, recipe.backbone, Path(), editing=Editing(**own, settings=given))
+    benchmark: Benchmark = plugins.load("benchmarks", recipe.benchmark)
+    return chosen_editor(request, benchmark, plugins.load("backbones", recipe.backbone))
 
 
 def sampling_differences(recipe: Recipe, sampling: Mapping[str, Any], variant: str = "") -> list[str]:

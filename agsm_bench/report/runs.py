@@ -14,13 +14,21 @@ from agsm_bench.errors import MissingError
 from agsm_bench.hypotheses import student
 from agsm_bench.identity import canonical_json
 from agsm_bench.report.files import checked, readable, results_dir
-from agsm_bench.report.recipes import Recipe, Training, pairs_differences, sampling_differences, training_differences
+from agsm_bench.report.recipes import (
+    Recipe,
+    Training,
+    editor_of,
+    flat_editing,
+    pairs_differences,
+    sampling_differences,
+    training_differences,
+)
 
 REPRODUCED = Path("runs/reproduce")
 """Where `agsm-bench reproduce` puts its runs."""
 SAMPLING = ("weights", "guidance_scale", "steps", "size", "images_per_prompt", "unconditional")
 """What a run's images depend on besides seeds and soft tokens; `RunSpec` has the meanings."""
-SHARES = ("geneval/", "shapes/too_", "denoising/win_rate")
+SHARES = ("geneval/", "shapes/too_", "denoising/win_rate", "coco_val5k/", "pie_bench/", "unigenbench/")
 """Metrics between 0 and 1, by the beginning of their names."""
 
 
@@ -108,7 +116,7 @@ def read_run(folder: Path) -> Run:
             variant=tuning.get("trainer"),
             trainer=tokens["trainer"] if tokens else None,
             identity=run["identity"],
-            sampling={key: run[key] for key in SAMPLING if key in run},
+            sampling={key: run[key] for key in SAMPLING if key in run} | flat_editing(run.get("editing")),
             tokens={key: value for key, value in tokens.items() if key not in ("seed", "hash")},
             seeds=(int((tokens or tuning).get("seed", 0)), int(run.get("seed", 0))),
             expected=int(data["expected"]),
@@ -122,9 +130,15 @@ def read_run(folder: Path) -> Run:
 
 
 def is_kin(recipe: Recipe, run: Run) -> bool:
-    """Whether a run is of the recipe's benchmark, backbone, and trainers of its weights and tokens."""
+    """Whether a run is of the recipe's benchmark, backbone, trainers of its weights and tokens, and editor."""
     asked = (recipe.benchmark, recipe.backbone, recipe.variant and recipe.variant.trainer, recipe.trainer)
-    return (run.benchmark, run.backbone, run.variant, run.trainer) == asked
+    return (run.benchmark, run.backbone, run.variant, run.trainer) == asked and _is_edited_alike(recipe, run)
+
+
+def _is_edited_alike(recipe: Recipe, run: Run) -> bool:
+    editor = editor_of(recipe)
+    asked = (editor.name, getattr(editor.options, "inversion", None)) if editor else (None, None)
+    return (run.sampling.get("edit_editor"), run.sampling.get("edit_inversion")) == asked
 
 
 def obstacles(recipe: Recipe, run: Run) -> list[str]:

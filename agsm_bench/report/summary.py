@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,15 @@ MEASURES = {
     "denoising/gap": "denoising error gap ↑",
 }
 """Label by metric, of what is no share of images."""
+SHARES = {
+    "coco_val5k/scene": "caption shown ↑",
+    "pie_bench/success": "edit made ↑",
+    "pie_bench/kept": "edit made, rest kept ↑",
+    "unigenbench/mean": "mean of dimensions ↑",
+    "unigenbench/points": "test points ↑",
+    "unigenbench/scene": "caption shown ↑",
+}
+"""Label by metric, of other benchmarks' shares of images or points; further ones have their own names."""
 CHANGES = {"psnr": " dB", "ssim": "", "shapes_clip/lpips": ""}
 """Unit by metric, of what tells how far an image is from its reference."""
 COUNTS = ("limited", "expected", "scored", "unscored")
@@ -59,15 +69,28 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         ],
         ["Per cent (measures: in the scale of their tables), with 95% intervals."],
     )
-    for head in ("task", "GenEval accuracy", *["exactly the scene"] * strict, "images"):
+    geneval = any(name.startswith("geneval/") for name in metrics)
+    for head in ("task", "GenEval accuracy" if geneval else "per cent", *["exactly the scene"] * strict, "images"):
         table.add_column(head, justify="left" if head == "task" else "right")
     for key in (*TAGS, "mean"):
         if (found := metrics.get(f"geneval/{key}")) is not None:
             values = [found, *[metrics.get(f"geneval/strict_{key}")] * strict]
             last = key in ("color_attr", "mean")
             table.add_row(LABELS[key], *map(_value, values), str(found["n"]), end_section=last)
+    _add_shares(table, metrics, run["benchmark"])
     _add_count_errors(table, metrics, strict)
     _add_measures(table, metrics, strict)
+    return table
+
+
+def results_table(name: str, metrics: Mapping[str, Interval], warnings: Iterable[str]) -> Table:
+    """The table of a results file of GenEval's, with what is wrong with it above the accuracies."""
+    table = _table(f"geneval, {name}", warnings, ["Per cent, with 95% intervals."])
+    for head in ("task", "GenEval accuracy", "images"):
+        table.add_column(head, justify="left" if head == "task" else "right")
+    for key in (*TAGS, "mean"):
+        if found := metrics.get(f"geneval/{key}"):
+            table.add_row(LABELS[key], _value(asdict(found)), str(found.n), end_section=key in ("color_attr", "mean"))
     return table
 
 
@@ -141,6 +164,18 @@ def points(value: float) -> str:
 def difference(found: Interval) -> str:
     """A difference with its interval."""
     return f"{points(found.value)} ({points(found.low)} to {points(found.high)})"
+
+
+def _add_shares(table: Table, metrics: Mapping[str, Metric], benchmark: str) -> None:
+    """A benchmark's own shares, each over all images and then by kind; GenEval's have columns of their own."""
+    own = [name for name in metrics if name.startswith(f"{benchmark}/") and "[" not in name]
+    for name in sorted(own, key=lambda name: (name not in SHARES, name)) if benchmark != "geneval" else ():
+        kinds = {key[len(name) + 1 : -1]: metrics[key] for key in metrics if key.startswith(f"{name}[")}
+        label = SHARES.get(name, name.partition("/")[2])
+        table.add_row(label, _value(metrics[name]), str(metrics[name]["n"]))
+        for number, (kind, metric) in enumerate(kinds.items(), 1):
+            row = f"  {kind.replace('_', ' ')}", _value(metric), str(metric["n"])
+            table.add_row(*row, end_section=number == len(kinds))
 
 
 def _add_count_errors(table: Table, metrics: Mapping[str, Metric], strict: bool) -> None:

@@ -40,8 +40,8 @@ class LongCaption:
         firsts, seconds = ([o for o in found if (o.shape, o.color) == item] for item in self.items[:2])
         related = any(self.relation in relations(a.box, b.box) for a in firsts for b in seconds)
         exact = len(found) == len(self.items)
-        values = (np.mean(there), np.mean(colored), related, exact)
-        return {kind: float(value) for kind, value in zip(POINTS, values, strict=True)}
+        values = [float(np.mean(there)), float(np.mean(colored)), float(related), float(exact)]
+        return dict(zip(POINTS, values, strict=True))
 
 
 @cache

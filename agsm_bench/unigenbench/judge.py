@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from threading import Event
 
-from agsm_bench.contracts import Progress, check_options, option
+from agsm_bench.contracts import Progress, check_options
 from agsm_bench.errors import MissingError, UserError
 from agsm_bench.unigenbench.endpoint import (
     KEYS,
@@ -26,6 +26,7 @@ from agsm_bench.unigenbench.endpoint import (
 )
 from agsm_bench.unigenbench.judgements import Asked, Judgement, JudgementStore
 from agsm_bench.unigenbench.kinds import Point
+from agsm_bench.unigenbench.options import JudgeOptions
 from agsm_bench.unigenbench.question import question, question_id, read_answer
 
 PHASE = "judge images"
@@ -35,20 +36,6 @@ OF_THE_SETUP = (401, 402, 403, 404, 405)
 """Statuses that hang on the key, the model or the address, and not on the image."""
 
 _AGAIN = "Then run the same command again: what was judged is kept."
-
-
-@dataclass(frozen=True)
-class JudgeOptions:
-    """The judge's server, and how it is asked. Its key is in AGSM_BENCH_JUDGE_KEY or OPENAI_API_KEY."""
-
-    judge_url: str | None = option(
-        None, "The judge's OpenAI-compatible server, e.g. http://localhost:8000/v1; its key: $AGSM_BENCH_JUDGE_KEY."
-    )
-    judge_model: str = option("CodeGoat24/UniGenBench-EvalModel-qwen3vl-32b-v1", "The judge's name at its server.")
-    judge_concurrency: int = option(8, "Images that are judged at the same time.", min=1, max=256)
-    judge_retries: int = option(5, "Tries after the first, where the judge is busy or not reached.", min=0)
-    judge_timeout: float = option(120.0, "Seconds that a silent judge is waited for.", min=0.01)
-    judge_backoff: float = option(1.0, "Seconds before the first retry, doubled for each further one.", min=0)
 
 
 @dataclass(frozen=True)
