@@ -95,7 +95,5 @@ def _missing(domain: Domain, counts: Counter[tuple[Domain, str]]) -> list[str]:
     lacking = {each: most - counts[domain, each] for each in prompts if counts[domain, each] < most}
     if not lacking:
         return []
-    some = ", ".join(list(lacking)[:SHOWN])
-    return [
-        f"{sum(lacking.values())} of {most * len(prompts)} images are missing, of {len(lacking)} prompts (first {some})."
-    ]
+    gone, some = f"{sum(lacking.values())} of {most * len(prompts)}", ", ".join(list(lacking)[:SHOWN])
+    return [f"{gone} images are missing, of {len(lacking)} prompts (first {some})."]

@@ -24,8 +24,9 @@ class UniGenBench(Plain):
     """The benchmark on both domains.
 
     Photo: the 600 long English prompts by the paper's four metrics (Table 9), an image each; `--judge-url` adds the
-    benchmark's own score, which upstream takes of `--images-per-prompt 4`. Shapes: 600 long captions, whose test points (object, attribute, relation, count) the detector answers;
-    `points` is their mean, `scene` whether the image is exactly what the caption says.
+    benchmark's own score, which upstream takes of `--images-per-prompt 4`. Shapes: 600 long captions, whose test points
+    (object, attribute, relation, count) the detector answers; `points` is their mean, `scene` whether the image is
+    exactly what the caption says.
     """
 
     name = "unigenbench"

@@ -11,8 +11,9 @@ from agsm_bench.errors import UserError
 from agsm_bench.folders import read_json, write_json
 from agsm_bench.store import Run
 from agsm_bench.types import Sample
-from agsm_bench.unigenbench.judge import JudgeItem, JudgeOptions, endpoint_of, judge_images
+from agsm_bench.unigenbench.judge import JudgeItem, endpoint_of, judge_images
 from agsm_bench.unigenbench.judgements import Judgement, JudgementStore
+from agsm_bench.unigenbench.options import JudgeOptions
 from agsm_bench.unigenbench.prompts import points_of
 
 FILE = "judge.json"
