@@ -37,7 +37,8 @@ TEXTS = {Format.MD: render.to_markdown, Format.CSV: render.to_csv, Format.JSON: 
 def report(
     table: Annotated[int | None, typer.Option(help="The paper's table, 1..13.")] = None,
     figure: Annotated[
-        int | None, typer.Option(help="The paper's figure: 4; an --out that ends with .png, .svg or .pdf draws it.")
+        int | None,
+        typer.Option(help="The paper's figure, 4 or 5; an --out that ends with .png, .svg or .pdf draws it."),
     ] = None,
     domain: Annotated[DomainName, typer.Option(help="Where the measured values come from.")] = DomainName.SHAPES,
     format: Annotated[Format, typer.Option(help="How to print it.")] = Format.RICH,
@@ -53,7 +54,7 @@ def report(
     agsm-bench report --figure 4 --out figure4.png
     """
     if (table is None) == (figure is None):
-        raise UserError("Which table?", "Use either --table N or --figure 4.")
+        raise UserError("Which table?", "Use either --table N or --figure N.")
     if figure is not None:
         _figure(figure, format, runs or (), out)
         return
@@ -71,24 +72,69 @@ def report(
 
 
 def _figure(number: int, format: Format, runs: Sequence[Path], out: Path | None) -> None:
-    from agsm_bench.report import figures
+    from agsm_bench.report import figures, scatter
 
     if format not in (Format.RICH, Format.CSV):
         raise UserError(f"A figure has no {format} form.", "Use --format csv, or --out with .png, .svg or .pdf.")
+    if out is not None and out.suffix not in PICTURES:
+        raise UserError(f"{out} names no kind of picture.", f"Let --out end with one of {', '.join(PICTURES)}.")
+    if number in scatter.NUMBERS:
+        _scatter(number, format, runs, out)
+        return
     figure, found = figures.load_figure(number), find_runs(runs)
     if out is None:
         measured = figures.measure(figure, found)
         text = figures.to_csv(figure.metric, measured) if format is Format.CSV else figure_text(number, found)
         typer.echo(text, nl=False)
         return
-    if out.suffix not in PICTURES:
-        raise UserError(f"{out} names no kind of picture.", f"Let --out end with one of {', '.join(PICTURES)}.")
     with writable(out):
         figures.draw(figure, figures.measure(figure, found), out)
 
 
+def _scatter(number: int, format: Format, runs: Sequence[Path], out: Path | None) -> None:
+    from agsm_bench.report import scatter
+
+    figure, found = scatter.load_scatter(number), find_runs(runs)
+    if out is None:
+        text = scatter.to_csv(figure, found) if format is Format.CSV else figure_text(number, found)
+        typer.echo(text, nl=False)
+        return
+    with writable(out):
+        scatter.draw(figure, found, out)
+
+
 def figure_text(number: int, runs: Sequence[Run]) -> str:
-    """A figure's points as a table: a row a step, in per cent with 95% intervals."""
+    """A figure's points as a table, with 95% intervals."""
+    from agsm_bench.report import scatter
+
+    return _points_text(number, runs) if number in scatter.NUMBERS else _steps_text(number, runs)
+
+
+def _points_text(number: int, runs: Sequence[Run]) -> str:
+    """A row a point."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from agsm_bench.report import scatter
+
+    console = Console(highlight=False, width=WIDTH)
+    with console.capture() as captured:
+        figure = scatter.load_scatter(number)
+        for panel in figure.panels:
+            names = ("", "tokens", f"{panel.x.label} ↓", f"{panel.y.label} ↑", "runs")
+            table = Table(*names, title=f"Figure {number}. {panel.title}", box=None)
+            for each in scatter.measure(panel, runs):
+                values = [
+                    f"{axis.scale * cell.value:.3g} ({axis.scale * cell.low:.3g} to {axis.scale * cell.high:.3g})"
+                    for axis, cell in ((panel.x, each.x), (panel.y, each.y))
+                ]
+                table.add_row(each.point.group, each.point.series, *values, str(each.y.runs))
+            console.print(table)
+    return captured.get()
+
+
+def _steps_text(number: int, runs: Sequence[Run]) -> str:
+    """A row a step, in per cent."""
     from rich.console import Console
     from rich.table import Table
 

@@ -31,9 +31,9 @@ LOCK = ".reproduce.lock"
 
 def reproduce(
     table: Annotated[list[int] | None, typer.Option(help="A table of the paper; may be repeated.")] = None,
-    figure: Annotated[list[int] | None, typer.Option(help="A figure of the paper: 4.")] = None,
+    figure: Annotated[list[int] | None, typer.Option(help="A figure of the paper: 4 or 5.")] = None,
     claims: Annotated[bool, typer.Option("--claims", help="What `agsm-bench claims` tests.")] = False,
-    all_: Annotated[bool, typer.Option("--all", help="Every table that runs fill, the figure, the claims.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Every table that runs fill, the figures, the claims.")] = False,
     domain: Annotated[DomainName, typer.Option(help="Where to measure.")] = DomainName.SHAPES,
     seeds: Annotated[
         int | None, typer.Option(help="Trainings of each row, seeds 0, 1, …  (default: 3; quick: 1)")
@@ -90,18 +90,19 @@ class Asked:
 def _asked(
     tables: Sequence[int], figures: Sequence[int], claims: bool, everything: bool, domain: Domain, size: Size | None
 ) -> Asked:
-    from agsm_bench.report.figures import NUMBERS
+    from agsm_bench.report import figures as curves
+    from agsm_bench.report import scatter
     from agsm_bench.reproduce.wanted import by_claims, by_figures, by_tables, fillable
 
     if bool(tables or figures or claims) == everything:
-        raise UserError("Which tables?", "Use --table N, which may be repeated, --figure 4, --claims, or --all.")
+        raise UserError("Which tables?", "Use --table N, which may be repeated, --figure N, --claims, or --all.")
     if size and (figures or claims):
         raise UserError("--quick is for tables.", "Use it with --table N, or --all.")
     if domain == "photo" and (figures or claims):
         raise UserError("Figures and claims are of the shapes domain.", "Use --domain shapes.")
     if everything:
         claims = domain == "shapes" and not size
-        tables, figures = fillable(domain), NUMBERS if claims else ()
+        tables, figures = fillable(domain), (*curves.NUMBERS, *scatter.NUMBERS) if claims else ()
     numbers = sorted(set(tables))
     rows = by_tables(numbers, domain, size) + (by_claims() if claims else []) + by_figures(figures)
     if not rows:

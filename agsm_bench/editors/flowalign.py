@@ -54,5 +54,5 @@ EDITOR = Editor(
     family="mmdit",
     options=FlowAlignOptions,
     edit=edit,
-    presets={"upstream": {"guidance_scale": 7.5}, "shapes": {"steps": 12, "guidance_scale": 2.0}},
+    presets={"upstream": {"guidance_scale": 7.5}, "shapes": {"steps": 12, "guidance_scale": 4.0}},
 )

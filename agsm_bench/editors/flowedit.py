@@ -94,6 +94,6 @@ EDITOR = Editor(
     edit=edit,
     presets={
         "upstream": {},
-        "shapes": {"steps": 16, "n_max": 11, "guidance_scale": 2.0, "source_guidance_scale": 1.0},
+        "shapes": {"steps": 16, "n_max": 11, "guidance_scale": 6.0, "source_guidance_scale": 2.0},
     },
 )

@@ -104,9 +104,9 @@ EDITOR = Editor(
         # the shapes world has no words for what a picture should not be
         "shapes": {
             "steps": 16,
-            "guidance_scale": 2.0,
-            "attention_steps": 10,
-            "feature_steps": 16,
+            "guidance_scale": 4.0,
+            "attention_steps": 8,
+            "feature_steps": 6,
             "negative_prompt": "",
         },
     },

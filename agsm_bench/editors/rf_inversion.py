@@ -70,5 +70,8 @@ EDITOR = Editor(
     family="mmdit",
     options=RfInversionOptions,
     edit=edit,
-    presets={"upstream": {"guidance_scale": 1.0}, "shapes": {"steps": 12, "guidance_scale": 2.0}},
+    presets={
+        "upstream": {"guidance_scale": 1.0},
+        "shapes": {"steps": 12, "guidance_scale": 4.0, "stop": 0.4},
+    },
 )

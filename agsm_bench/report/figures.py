@@ -72,7 +72,9 @@ def load_figure(number: int) -> Figure:
         MissingError: its file is damaged.
     """
     if number not in NUMBERS:
-        raise UserError(f"No runs make Figure {number}.", f"Figures that runs make: {', '.join(map(str, NUMBERS))}.")
+        raise UserError(
+            f"No runs make Figure {number}.", f"Figures that runs make: {', '.join(map(str, (*NUMBERS, 5)))}."
+        )
     path = results_dir() / "tables" / f"figure_{number:02d}.toml"
     with readable(path):
         data = checked(tomllib.loads(path.read_text(encoding="utf-8")))

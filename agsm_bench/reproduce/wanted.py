@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from agsm_bench.errors import UserError
+from agsm_bench.report import scatter
 from agsm_bench.report.claims import load_claims
 from agsm_bench.report.figures import load_figure
 from agsm_bench.report.fills import Size, load_fills
@@ -34,8 +35,13 @@ def by_tables(numbers: Iterable[int], domain: Domain, size: Size | None = None) 
 
 def by_figures(numbers: Iterable[int]) -> Wanted:
     """Those of the points of some figures, labelled F and the number."""
-    figures = map(load_figure, numbers)
-    return [(f"F{figure.number}", recipe) for figure in figures for line in figure.lines for _, recipe in line.points]
+    return [(f"F{number}", recipe) for number in numbers for recipe in _of_figure(number)]
+
+
+def _of_figure(number: int) -> list[Recipe]:
+    if number in scatter.NUMBERS:
+        return scatter.load_scatter(number).recipes
+    return [recipe for line in load_figure(number).lines for _, recipe in line.points]
 
 
 def by_claims() -> Wanted:
