@@ -38,7 +38,7 @@ def report(
     table: Annotated[int | None, typer.Option(help="The paper's table, 1..13.")] = None,
     figure: Annotated[
         int | None,
-        typer.Option(help="The paper's figure, 4 or 5; an --out that ends with .png, .svg or .pdf draws it."),
+        typer.Option(help="The paper's figure, 4 or 5; --out with .png, .svg or .pdf draws it."),
     ] = None,
     domain: Annotated[DomainName, typer.Option(help="Where the measured values come from.")] = DomainName.SHAPES,
     format: Annotated[Format, typer.Option(help="How to print it.")] = Format.RICH,
