@@ -141,9 +141,8 @@ def _draw(axes: Axes, panel: Panel, measured: Sequence[Measured]) -> None:
         own = [each for each in measured if each.point.series == name]
         if own:
             x, y = ([each.x.value * panel.x.scale for each in own], [each.y.value * panel.y.scale for each in own])
-            bars = [_bars([getattr(each, side) for each in own], getattr(panel, side).scale) for side in ("y", "x")]
-            style = {"elinewidth": 0.6, "capsize": 0, "linestyle": "none", "markersize": 6}
-            axes.errorbar(x, y, *bars, fmt=marker, color=color, label=name, zorder=2, **style)
+            up, across = _bars([each.y for each in own], panel.y.scale), _bars([each.x for each in own], panel.x.scale)
+            axes.errorbar(x, y, up, across, fmt=marker, color=color, label=name, zorder=2, elinewidth=0.6)
     axes.set_title(f"{panel.title}: better is to the top left", fontsize=10)
     axes.set_xlabel(f"{panel.x.label} ↓")
     axes.set_ylabel(f"{panel.y.label} ↑")
