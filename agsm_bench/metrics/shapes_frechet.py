@@ -1,8 +1,9 @@
 """Fréchet distance of the images from scenes that are exactly what their prompts ask, in shapes-clip; down is better.
 
 FID's formula (Heusel et al. 2017, Eq. 6) on other features and another reference: the pictures that the benchmark gives
-with its prompts (COCO-val5K), or else the run's prompts, each drawn `REFERENCES` times by the renderer. Like FID it is too large in small samples: two draws of the reference
-for all 553 prompts are 0.14 apart, where 0 is the truth. Compare runs of the same number of images.
+with its prompts (COCO-val5K), or else the run's prompts, each drawn `REFERENCES` times by the renderer. Like FID it is
+too large in small samples: two draws of the reference for GenEval's 553 prompts are 0.14 apart, where 0 is the truth.
+Compare runs of the same number of images.
 """
 
 from __future__ import annotations
