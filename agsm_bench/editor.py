@@ -36,6 +36,24 @@ class Editor:
     """By name, what is not as the paper says."""
 
 
+@dataclass(frozen=True)
+class EditorChoice:
+    """An editor with its options."""
+
+    name: str
+    editor: Editor
+    options: Any
+
+    def describe(self, tokens_on: str | None) -> dict[str, Any]:
+        """What `RunSpec.editing` holds: all but steps and scale, which a run has of its own.
+
+        Args:
+            tokens_on: the branches with soft tokens; None without any.
+        """
+        own = {k: value for k, value in asdict(self.options).items() if k not in ("steps", "guidance_scale")}
+        return {"editor": self.name, **own} | ({"tokens_on": tokens_on} if tokens_on else {})
+
+
 def options_of(editor: Editor, domain: Domain, preset: Preset | None, given: Mapping[str, Any]) -> Any:
     """The editor's options: the preset's (by default the paper's, of the shapes domain its own), then what is given.
 
@@ -69,9 +87,3 @@ def _parsed(name: str, value: Any, hint: Any) -> Any:
         return kind(value)
     except (TypeError, ValueError) as error:
         raise UserError(f"{name} is '{value}'.", f"Use {'a whole' if kind is int else 'a'} number.") from error
-
-
-def describe(name: str, options: Any, tokens_on: str | None) -> dict[str, Any]:
-    """What `RunSpec.editing` holds: all but steps and scale, which a run has of its own."""
-    own = {key: value for key, value in asdict(options).items() if key not in ("steps", "guidance_scale")}
-    return {"editor": name, **own} | ({"tokens_on": tokens_on} if tokens_on else {})

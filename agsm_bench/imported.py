@@ -50,7 +50,8 @@ def run_of(
     if root := geneval_root(folder):
         _check_prompts({prompt.id: prompt.text for prompt in prompts}, root)
     samples = samples_of(prompts, images.per_prompt)
-    spec = RunSpec(benchmark.name, domain, ELSEWHERE, ELSEWHERE, 0.0, 0, 0, 0, images.per_prompt)
+    size = _side(next(iter(images.files.values())))
+    spec = RunSpec(benchmark.name, domain, ELSEWHERE, ELSEWHERE, 0.0, 0, size, 0, images.per_prompt)
     run = Run.create_or_resume(out, spec, len(samples), False, provenance("cpu"))
     missing = [sample for sample in run.missing(samples) if sample.id in images.files]
     for done, sample in enumerate(missing, 1):
@@ -81,6 +82,17 @@ def found(benchmark: Benchmark, ids: list[str], folder: Path) -> Images:
         )
     most = max(int(sample.rpartition("/")[2]) for sample in files) + 1
     return Images(files, max(most, benchmark.images_per_prompt))
+
+
+def _side(path: Path) -> int:
+    """Width of a picture in pixels: what a benchmark gives with its prompts is brought to it."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.width
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UserError(f"{path} is no picture ({type(error).__name__}).", "Replace or remove it.") from error
 
 
 def _bare(name: str) -> str:

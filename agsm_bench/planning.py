@@ -9,7 +9,7 @@ from typing import Any
 from agsm_bench import plugins
 from agsm_bench.benchmark import Benchmark
 from agsm_bench.contracts import Backbone, check_options, check_size
-from agsm_bench.editor import Editor, describe, options_of
+from agsm_bench.editor import Editor, EditorChoice, options_of
 from agsm_bench.errors import UserError
 from agsm_bench.manifest import MANIFEST, Manifest, load_manifest
 from agsm_bench.model_options import check_offload, configured
@@ -25,15 +25,6 @@ from agsm_bench.variant import Variant, read_variant, weights_hash
 
 DEFAULT_EDITORS = {"unet": "masactrl", "mmdit": "flowedit"}
 """By family of the backbone."""
-
-
-@dataclass(frozen=True)
-class EditorChoice:
-    """An editor with its options."""
-
-    name: str
-    editor: Editor
-    options: Any
 
 
 @dataclass(frozen=True)
@@ -148,9 +139,7 @@ def _unconditional(request: Request, header: TokensHeader | None) -> Polarity:
 
 def editing_of(editor: EditorChoice | None, asked: Editing, soft: bool) -> dict[str, Any] | None:
     """What the images of an edit depend on besides steps and scale; with soft tokens, where they are."""
-    if editor is None:
-        return None
-    return describe(editor.name, editor.options, asked.tokens_on if soft else None)
+    return editor.describe(asked.tokens_on if soft else None) if editor else None
 
 
 def spread(prompts: Sequence[Prompt], limit: int | None) -> list[Prompt]:

@@ -14,6 +14,7 @@ from agsm_bench.stats import Interval
 from agsm_bench.types import Detection, Domain, Prompt, Score
 
 if TYPE_CHECKING:
+    from agsm_bench.data.coco import CocoImage
     from agsm_bench.shapes.scene import Scene
 
 SCENE = "coco_val5k/scene"
@@ -98,7 +99,7 @@ def _scenes() -> tuple[tuple[Scene, str], ...]:
 
 
 @cache
-def _images():  # type: ignore[no-untyped-def]
+def _images() -> dict[int, CocoImage]:
     from agsm_bench.data.coco import coco_images
 
     return {image.id: image for image in coco_images("val2017")}

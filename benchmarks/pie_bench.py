@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from agsm_bench.benchmark import Given, Plain, Scored
 from agsm_bench.columns import distinct, means
 from agsm_bench.stats import Interval
 from agsm_bench.types import Detection, Domain, Prompt, Score
+
+if TYPE_CHECKING:
+    from agsm_bench.shapes.edits import Edit
 
 SUCCESS = "pie_bench/success"
 KEPT = "pie_bench/kept"
@@ -93,7 +97,7 @@ class PieBench(Plain):
         return means(scored, metrics, list(dict.fromkeys(prompt.tag for prompt, _, _ in scored)))
 
 
-def _edit(prompt: Prompt):  # type: ignore[no-untyped-def]
+def _edit(prompt: Prompt) -> Edit:
     from agsm_bench.shapes.edits import edits
 
     return edits()[int(prompt.id)]

@@ -106,9 +106,9 @@ def test_svg_is_the_same_every_time() -> None:
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["--figure", "5"], "No runs make Figure 5"),
-        (["--figure", "4", "--table", "1"], "either --table N or --figure 4"),
-        ([], "either --table N or --figure 4"),
+        (["--figure", "6"], "No runs make Figure 6"),
+        (["--figure", "4", "--table", "1"], "either --table N or --figure N"),
+        ([], "either --table N or --figure N"),
         (["--figure", "4", "--out", "four.doc"], "no kind of picture"),
         (["--figure", "4", "--format", "json"], "no json form"),
     ],

@@ -26,7 +26,7 @@ from agsm_bench.tokens import SoftTokens, save_tokens
 OUT = Path("out")
 AGSM = Recipe("geneval", "shapes-mmdit", "agsm")
 TOKENS = Training("agsm", "shapes-mmdit")
-TABLES = [1, 3, 4, 5, 6, 7, 8, 12, 13]
+TABLES = [*range(1, 11), 12, 13]
 
 
 def planned(numbers: Sequence[int], seeds: int = 1, found: Found | None = None, size: Size | None = None) -> list[Job]:
@@ -68,9 +68,11 @@ def test_a_run_is_planned_once_for_all_the_tables_that_use_it() -> None:
     jobs = planned(TABLES, seeds=2)
     assert len({job.folder for job in jobs}) == len({job.arguments for job in jobs}) == len(jobs)
     by_name = {job.folder.name: job for job in jobs}
-    assert by_name["agsm-shapes-mmdit-0"].users == ("1", "3", "4", "5", "6", "8", "12")
-    assert by_name["geneval-agsm-shapes-mmdit-1"].users == ("1", "3", "4", "5", "6", "8", "12")
-    assert by_name["agsm-shapes-unet-1"].users == ("1", "3", "7", "8", "13")
+    assert by_name["agsm-shapes-mmdit-0"].users == ("1", "2", "3", "4", "5", "6", "8", "9", "10", "12")
+    assert by_name["geneval-agsm-shapes-mmdit-1"].users == ("1", "3", "4", "5", "6", "12")
+    assert by_name["coco_val5k-agsm-shapes-mmdit-1"].users == ("1", "8")
+    assert by_name["pie_bench-agsm-shapes-unet-0-masactrl-ddim"].users == ("2", "10")
+    assert by_name["agsm-shapes-unet-1"].users == ("1", "2", "3", "7", "8", "10", "13")
     assert by_name["agsm-shapes-unet-batch-2-0"].users == ("7", "13")
 
 
@@ -91,7 +93,8 @@ def test_a_training_comes_before_its_evaluations_and_a_seed_before_the_next() ->
         assert (job.kind == "train") == ("--seed" in job.arguments)
     seeds = [job.arguments[job.arguments.index("--seed") + 1] for job in jobs if job.kind == "train"]
     assert seeds == sorted(seeds)
-    assert sum(job.kind == "eval" and not job.needs for job in jobs) == 2  # the two backbones, once each
+    assert sum(job.kind == "eval" and not job.needs for job in jobs) == 12
+    # the backbones alone: both on GenEval and COCO, one on UniGenBench++, and each of seven ways to edit
 
 
 def test_table_six_is_the_backbone_and_five_gammas() -> None:
@@ -119,9 +122,23 @@ def test_table_five_samples_the_same_tokens_twice() -> None:
 
 
 def test_what_is_complete_is_not_done_again() -> None:
-    jobs = planned([1], seeds=2, found=Found([complete(AGSM, 0), complete(Recipe("geneval", "shapes-unet", None), 0)]))
-    done = [job.folder.name for job in jobs if job.done]
-    assert done == ["agsm-shapes-mmdit-0", "geneval-agsm-shapes-mmdit-0", "geneval-shapes-unet"]
+    found = Found([complete(AGSM, 0), complete(Recipe("geneval", "shapes-unet", None), 0)])
+    done = [job.folder.name for job in planned([1], seeds=2, found=found) if job.done]
+    assert done == ["geneval-agsm-shapes-mmdit-0", "geneval-shapes-unet"], "COCO-val5K still needs the tokens"
+    done = [job.folder.name for job in planned([6], seeds=2, found=found) if job.done]
+    assert done == ["agsm-shapes-mmdit-0", "geneval-agsm-shapes-mmdit-0"]
+
+
+def test_an_edit_is_typed_with_its_editor_and_named_after_it() -> None:
+    base, train, agsm, *_ = planned([10])
+    assert base.arguments[:8] == (
+        *("eval", "pie_bench", "--backbone", "shapes-unet"),
+        *("--editor", "pnp", "--inversion", "ddim"),
+    )
+    assert base.folder.name == "pie_bench-shapes-unet-pnp-ddim"
+    assert agsm.needs == (train.folder,)
+    other = Recipe("pie_bench", "shapes-unet", None, editing=(("editor", "pnp"), ("inversion", "direct")))
+    assert [job.done for job in planned([10], found=Found([complete(other, 0)]))][:1] == [False]
 
 
 @pytest.mark.parametrize(
@@ -206,10 +223,9 @@ def test_a_record_may_lack_options_with_their_default() -> None:
     assert training_differences(eight, {"trainer": "agsm", "tokens": 8}) == []
 
 
-@pytest.mark.parametrize("number", [2, 9])
-def test_a_table_that_no_runs_fill_is_a_usage_error(number: int) -> None:
-    with pytest.raises(UserError, match=r"1, 3, 4, 5, 6, 7, 8, 12, 13"):
-        by_tables([number], "shapes")
+def test_a_table_that_no_runs_fill_is_a_usage_error() -> None:
+    with pytest.raises(UserError, match=r"1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13"):
+        by_tables([11], "shapes")
 
 
 @pytest.mark.parametrize(

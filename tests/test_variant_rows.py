@@ -146,9 +146,14 @@ def test_an_empty_row_says_the_whole_sequence() -> None:
     ) in to_markdown(table_three())
 
 
-def test_table_eight_shows_the_runs_of_table_one() -> None:
-    write("mmdit", summary(0.7, "softrepa"))
-    write("unet", unet(0.6, "agsm"))
+def on_coco(data: dict[str, Any]) -> dict[str, Any]:
+    data["run"] |= {"benchmark": "coco_val5k", "images_per_prompt": 1}
+    return data
+
+
+def test_table_eight_shows_runs_of_both_backbones() -> None:
+    write("mmdit", on_coco(summary(0.7, "softrepa")))
+    write("unet", on_coco(unet(0.6, "agsm")))
     eight = join(8, "shapes", find_runs()).sections[0].measured
     assert eight is not None
     assert {row.key: [run.folder.name for run in row.runs] for row in eight.rows if row.runs} == {

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from agsm_bench.benchmark import Benchmark
 from agsm_bench.editing.predictor import EditBatch, Predictor
-from agsm_bench.editor import Editor
+from agsm_bench.editor import EditorChoice
 from agsm_bench.generate import LEAST_ROWS, to_png
 from agsm_bench.images import UNREADABLE, decode, reason
 from agsm_bench.seeds import generator_for
 from agsm_bench.types import RunSpec, Sample
-
-
-class Choice(Protocol):
-    """An editor with its options."""
-
-    @property
-    def editor(self) -> Editor: ...
-
-    @property
-    def options(self) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -43,7 +32,12 @@ class _Source:
 
 
 def edit(
-    predict: Predictor, choice: Choice, benchmark: Benchmark, spec: RunSpec, samples: Iterable[Sample], batch_size: int
+    predict: Predictor,
+    choice: EditorChoice,
+    benchmark: Benchmark,
+    spec: RunSpec,
+    samples: Iterable[Sample],
+    batch_size: int,
 ) -> Iterator[tuple[Sample, bytes | Unreadable]]:
     """Yields each sample with its PNG, or why it has none; an edit's noise depends on the run's seed and its id alone.
 
@@ -84,7 +78,7 @@ def _source(benchmark: Benchmark, spec: RunSpec, sample: Sample) -> _Source | Un
 
 
 def _edited(
-    predict: Predictor, choice: Choice, spec: RunSpec, sources: Sequence[_Source]
+    predict: Predictor, choice: EditorChoice, spec: RunSpec, sources: Sequence[_Source]
 ) -> Iterator[tuple[Sample, bytes]]:
     denoiser = predict.denoiser
     # smaller batches are filled up on the CPU, as for generation

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from agsm_bench.diffusion.denoiser import Denoiser, TextCondition
+from agsm_bench.tokens.attach import Attachment
 from agsm_bench.tokens.soft_tokens import SoftTokens
 
 Branch = Literal["source", "target"]
@@ -106,7 +107,7 @@ class Predictor:
         with self._attached(conditions) if soft else nullcontext():
             return self.denoiser.predict(latents, times, text)
 
-    def _attached(self, conditions: Sequence[Condition]):  # type: ignore[no-untyped-def]
+    def _attached(self, conditions: Sequence[Condition]) -> AbstractContextManager[Attachment]:
         assert self._tokens is not None
         polarities = [condition.polarity for condition in conditions for _ in condition.text.context]
         return self._tokens.attached(self.denoiser.network, polarity=torch.tensor(polarities))

@@ -15,7 +15,8 @@ from typing import Any
 from agsm_bench import plugins
 from agsm_bench.benchmark import Benchmark
 from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer, check_options
-from agsm_bench.planning import EditorChoice, chosen_editor, editing_of
+from agsm_bench.editor import EditorChoice
+from agsm_bench.planning import chosen_editor, editing_of
 from agsm_bench.request import Editing, EvaluationOptions, Request
 from agsm_bench.shapes.preferences import PairOptions, recipe_of
 from agsm_bench.training.config import fill, options_of, resolve

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
@@ -47,6 +47,8 @@ CHANGES = {"psnr": " dB", "ssim": "", "shapes_clip/lpips": ""}
 """Unit by metric, of what tells how far an image is from its reference."""
 COUNTS = ("limited", "expected", "scored", "unscored")
 UNKNOWN = "–"
+WARNINGS = 8
+"""Shown at most."""
 VERDICTS = {
     "better": ("▲ better", "bold green"),
     "worse": ("▼ worse", "bold red"),
@@ -65,7 +67,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         f"{run['benchmark']} on {run['backbone']}, {tokens}, domain {run['domain']}",
         [
             *stamps(*(summary[key] for key in ("limited", "expected", "scored", "unscored"))),
-            *summary.get("warnings", ()),
+            *_first(summary.get("warnings", ())),
         ],
         ["Per cent (measures: in the scale of their tables), with 95% intervals."],
     )
@@ -83,9 +85,15 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
-def results_table(name: str, metrics: Mapping[str, Interval], warnings: Iterable[str]) -> Table:
+def _first(warnings: Sequence[str]) -> list[str]:
+    """As many warnings as people read; a file of data can have hundreds of bad rows."""
+    more = len(warnings) - WARNINGS
+    return [*warnings[:WARNINGS], *([f"And {more} more, in summary.json."] if more > 0 else [])]
+
+
+def results_table(name: str, metrics: Mapping[str, Interval], warnings: Sequence[str]) -> Table:
     """The table of a results file of GenEval's, with what is wrong with it above the accuracies."""
-    table = _table(f"geneval, {name}", warnings, ["Per cent, with 95% intervals."])
+    table = _table(f"geneval, {name}", _first(warnings), ["Per cent, with 95% intervals."])
     for head in ("task", "GenEval accuracy", "images"):
         table.add_column(head, justify="left" if head == "task" else "right")
     for key in (*TAGS, "mean"):

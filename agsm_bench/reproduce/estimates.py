@@ -14,6 +14,8 @@ PASS = 0.3 / 4 / 16
 """Seconds of one pass of the network over one image and caption, of which a gradient costs two more."""
 IMAGE = 0.117
 """Seconds of an image, generated and scored."""
+EDIT = 0.45
+"""Of a picture edited, inversion included, and scored."""
 MEASURES = 30.0
 """Seconds of an evaluation for what is measured besides: held-out errors, shapes-clip, Frechet distance, intervals."""
 CAPTIONS = 2
@@ -59,6 +61,6 @@ def of_pairs(training: Training) -> Estimate:
     return Estimate(pairs, STARTUP + pairs * CAPTIONS * int(settings["images"]) * IMAGE, pairs * PAIR_BYTES)
 
 
-def of_images(count: int) -> Estimate:
-    """Generating and scoring so many images."""
-    return Estimate(count, STARTUP + MEASURES + count * IMAGE, count * IMAGE_BYTES)
+def of_images(count: int, *, edited: bool = False) -> Estimate:
+    """Generating, or editing, and scoring so many images."""
+    return Estimate(count, STARTUP + MEASURES + count * (EDIT if edited else IMAGE), count * IMAGE_BYTES)

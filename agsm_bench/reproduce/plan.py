@@ -70,7 +70,7 @@ def plan(rows: Sequence[tuple[str, Recipe]], seeds: int, out: Path, found: Found
     """
     users: dict[Recipe, tuple[str, ...]] = {}
     for label, recipe in rows:
-        users[recipe] = tuple(dict.fromkeys((*users.get(recipe, ()), label)))
+        users[recipe] = tuple(sorted({*users.get(recipe, ()), label}, key=_rank))
     asked = [(recipe, seed) for seed in range(seeds) for recipe in users if recipe.trainings or seed == 0]
     found = of_one_set_of_pairs(found, asked)
     lengths = Lengths([recipe.tokens for recipe in users if recipe.tokens])
@@ -148,7 +148,9 @@ def _evaluation(recipe: Recipe, out: Path, variant: Made | None, tokens: Made | 
     weights, soft = (each.place if each else None for each in (variant, tokens))
     arguments = eval_arguments(recipe, weights, soft, folder)
     needs = tuple(need for each in made for need in each.needs)
-    return Job("eval", folder, arguments, needs, of_images(_number_of_images(recipe)), done=False)
+    return Job(
+        "eval", folder, arguments, needs, of_images(_number_of_images(recipe), edited=bool(recipe.editing)), done=False
+    )
 
 
 def _number_of_images(recipe: Recipe) -> int:
@@ -163,10 +165,15 @@ def _number_of_prompts(name: str, domain: Domain) -> int:
     return len(benchmark.prompts(domain))
 
 
+def _rank(label: str) -> tuple[bool, int, str]:
+    """Tables by their number, then figures and claims."""
+    return not label.isdecimal(), int(label) if label.isdecimal() else 0, label
+
+
 def _add(jobs: dict[Path, Job], job: Job) -> None:
     """What another row needs, too, is done once; a training is done when no row needs it any more."""
     before = jobs.get(job.folder)
     if before:
-        labels = tuple(dict.fromkeys((*before.users, *job.users)))
+        labels = tuple(sorted({*before.users, *job.users}, key=_rank))
         job = replace(job, done=before.done and job.done, users=labels)
     jobs[job.folder] = job
