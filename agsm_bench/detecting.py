@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from agsm_bench import geneval_colors, plugins
 from agsm_bench.benchmark import Benchmark
 from agsm_bench.detector import Detector, LoadedDetector
-from agsm_bench.errors import MissingError, UserError, together
+from agsm_bench.errors import MissingError, UserError, all_missing
 from agsm_bench.metric import Files
 from agsm_bench.types import Detection, Domain, Prompt
 from agsm_bench.weight_files import find
@@ -94,17 +94,9 @@ def detecting(
     if absent := [package for package in detector.packages if importlib.util.find_spec(package) is None]:
         fix = f'pip install "agsm-bench[{detector.extra}]"' if detector.extra else f"pip install {absent[0]}"
         raise MissingError(f"The detector {asked} needs the package {absent[0]}.", fix)
-    missing: list[MissingError] = []
-    files: Files = {}
-    colors: Files | None = None
-    try:
-        files = find(asked, detector.weights, given.get(asked))
-    except MissingError as error:
-        missing.append(error)
-    try:
-        colors = None if detector.names_colors else geneval_colors.found_files(given.get(geneval_colors.METRIC))
-    except MissingError as error:
-        missing.append(error)
-    if missing:
-        raise together(missing)
+    with all_missing() as checking:
+        with checking():
+            files = find(asked, detector.weights, given.get(asked))
+        with checking():
+            colors = None if detector.names_colors else geneval_colors.found_files(given.get(geneval_colors.METRIC))
     return Detecting(asked, detector, files, colors, device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,9 @@ class DetectionStore:
         return found.detections if found is not None and found.image == image else None
 
     def add(self, found: Found) -> None:
-        """Records the detections of an image."""
+        """Records the detections of an image, without their masks: those of a whole run would fill the memory."""
         self._journal.append([_record(found)])
+        found = replace(found, detections=tuple(replace(each, mask=None) for each in found.detections))
         self._found[found.sample_id] = found
 
     def finalise(self) -> None:

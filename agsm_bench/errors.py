@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from enum import IntEnum
 
 
@@ -49,3 +50,21 @@ def together(errors: Sequence[MissingError]) -> MissingError:
     """All that is missing in one error, each thing and each fix said once."""
     messages, fixes = (dict.fromkeys(texts) for texts in zip(*((e.message, e.fix) for e in errors), strict=True))
     return MissingError(" ".join(messages), " ".join(fixes))
+
+
+@contextmanager
+def all_missing() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Several checks, each in a `with` of what this gives: one that finds something missing does not keep the others
+    from theirs, and at the end all of it is raised in one error."""
+    missing: list[MissingError] = []
+
+    @contextmanager
+    def checking() -> Iterator[None]:
+        try:
+            yield
+        except MissingError as error:
+            missing.append(error)
+
+    yield checking
+    if missing:
+        raise together(missing)

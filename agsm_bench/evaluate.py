@@ -78,11 +78,16 @@ def score_run(
 ) -> dict[str, Any]:
     """Scores what lacks a score, and writes the summary; with an address in `judge` the judge is asked, too."""
     score_all(run, judging, samples, progress)
+    ask_judge(run, samples, judge, progress)
+    return summarise(run, judging.benchmark, samples, measured(run, judging, samples, progress))
+
+
+def ask_judge(run: Run, samples: Sequence[Sample], judge: JudgeOptions | None, progress: Progress) -> None:
+    """Asks the judge, where there is one, about every image that lacks verdicts; raises as `judge_run`."""
     if judge and judge.judge_url:
         from agsm_bench.unigenbench.of_run import judge_run
 
         judge_run(run, samples, judge, progress)
-    return summarise(run, judging.benchmark, samples, measured(run, judging, samples, progress))
 
 
 def score_all(run: Run, judging: Judging, samples: Sequence[Sample], progress: Progress) -> None:
@@ -138,7 +143,8 @@ def _edited(
     negative = 1 if spec.unconditional == "negative" else 0
     predict = Predictor(denoiser, tokens, plan.request.editing.tokens_on, negative)
     batch_size = plan.request.options.batch_size or plan.backbone.batch_size
-    metrics = (*plan.benchmark.metrics(spec.domain), *names_of(plan.benchmark, spec.domain))
+    names = plan.judging.names if plan.judging else names_of(plan.benchmark, spec.domain)
+    metrics = (*plan.benchmark.metrics(spec.domain), *names)
     for sample, made in edit(predict, plan.editor, plan.benchmark, spec, missing, batch_size):
         if isinstance(made, Unreadable):
             yield sample, [Score(sample.id, metric, None, made.reason) for metric in metrics]

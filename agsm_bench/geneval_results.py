@@ -38,7 +38,7 @@ def read_results(path: Path) -> Results:
         MissingError: the file cannot be read, or has no row of GenEval's.
     """
     try:
-        lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+        lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise MissingError(f"{path} cannot be read ({type(error).__name__}).", "Name a results.jsonl.") from error
     known = _known()
@@ -48,16 +48,18 @@ def read_results(path: Path) -> Results:
     counts: Counter[tuple[Domain, str]] = Counter()
     seen: set[str] = set()
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
-            domain, prompt = known[_key(json.loads(row["metadata"]))]
             name, correct = str(row["filename"]), row["correct"]
+            domain, prompt = _asked(known, row)
             if not isinstance(correct, bool):
                 raise ValueError("`correct` is neither true nor false")
             if name in seen:
                 raise ValueError(f"{name} is there twice")
         except KeyError as error:
-            problems.append(f"{path.name} line {number}: no prompt of GenEval's, or no {error}; the row is left out.")
+            problems.append(f"{path.name} line {number}: it has no {error}; the row is left out.")
             continue
         except (ValueError, TypeError) as error:
             problems.append(f"{path.name} line {number}: {error}; the row is left out.")
@@ -73,6 +75,16 @@ def read_results(path: Path) -> Results:
     metrics = benchmark.summarise(scored)
     doubts = benchmark.doubts(domain, metrics, rows)
     return Results(domain, metrics, (*doubts, *_missing(domain, counts), *problems), len(scored))
+
+
+def _asked(known: Mapping[str, tuple[Domain, Prompt]], row: Mapping[str, Any]) -> tuple[Domain, Prompt]:
+    """The prompt of a row; raises ValueError, KeyError or TypeError for one that is not as upstream writes them."""
+    metadata, details = json.loads(row["metadata"]), json.loads(row["details"])
+    if not isinstance(details, dict) or not all(isinstance(boxes, list) for boxes in details.values()):
+        raise ValueError("`details` has no boxes by class")
+    if _key(metadata) not in known:
+        raise ValueError("its `metadata` is no prompt of GenEval's")
+    return known[_key(metadata)]
 
 
 def _known() -> dict[str, tuple[Domain, Prompt]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ ELSEWHERE = "elsewhere"
 """The name of their backbone."""
 SHOWN = 3
 """Of a list of names in a message."""
-_NAME = re.compile(r"(.*[^_/])(?:[_/](\d+))?")
+_NAME = re.compile(r"(.*?)(?:[_/](\d{1,4}))?")
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,7 @@ def run_of(
     images = found(benchmark, [prompt.id for prompt in prompts], folder)
     if root := geneval_root(folder):
         _check_prompts({prompt.id: prompt.text for prompt in prompts}, root)
-    samples = samples_of(prompts, images.per_prompt)
-    size = _side(next(iter(images.files.values())))
+    samples, size = samples_of(prompts, images.per_prompt), side_of(images.files.values())
     spec = RunSpec(benchmark.name, domain, ELSEWHERE, ELSEWHERE, 0.0, 0, size, 0, images.per_prompt)
     run = Run.create_or_resume(out, spec, len(samples), False, provenance("cpu"))
     missing = [sample for sample in run.missing(samples) if sample.id in images.files]
@@ -73,7 +72,10 @@ def found(benchmark: Benchmark, ids: list[str], folder: Path) -> Images:
             strange.append(path.name)
             continue
         index = int(match[2] or 0) if match and prompt and not whole else 0
-        files[f"{whole or prompt}/{index:04d}"] = path
+        sample = f"{whole or prompt}/{index:04d}"
+        if sample in files:
+            raise UserError(f"{files[sample]} and {path} are both {sample}.", "Move one of them away.")
+        files[sample] = path
     if strange:
         some = ", ".join(strange[:SHOWN])
         raise UserError(
@@ -84,15 +86,17 @@ def found(benchmark: Benchmark, ids: list[str], folder: Path) -> Images:
     return Images(files, max(most, benchmark.images_per_prompt))
 
 
-def _side(path: Path) -> int:
-    """Width of a picture in pixels: what a benchmark gives with its prompts is brought to it."""
+def side_of(paths: Iterable[Path]) -> int:
+    """The width in pixels of the first that is a picture: pictures to compare with are given at it. 0 if none is."""
     from PIL import Image
 
-    try:
-        with Image.open(path) as image:
-            return image.width
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"{path} is no picture ({type(error).__name__}).", "Replace or remove it.") from error
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                return image.width
+        except (OSError, ValueError, SyntaxError):  # scored as every other, which says what is wrong with it
+            continue
+    return 0
 
 
 def _bare(name: str) -> str:

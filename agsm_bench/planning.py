@@ -10,7 +10,7 @@ from agsm_bench import plugins
 from agsm_bench.benchmark import Benchmark
 from agsm_bench.contracts import Backbone, check_options, check_size
 from agsm_bench.editor import Editor, EditorChoice, options_of
-from agsm_bench.errors import UserError
+from agsm_bench.errors import UserError, all_missing
 from agsm_bench.manifest import MANIFEST, Manifest, load_manifest
 from agsm_bench.model_options import check_offload, configured
 from agsm_bench.protocol import Polarity, unconditional_polarity
@@ -20,6 +20,7 @@ from agsm_bench.score import Judging, judging_of
 from agsm_bench.store import Run
 from agsm_bench.tokens.header import TokensHeader, read_header
 from agsm_bench.types import Prompt, RunSpec, Sample
+from agsm_bench.unigenbench.of_run import check_judge
 from agsm_bench.union import adopt_parts
 from agsm_bench.variant import Variant, read_variant, weights_hash
 
@@ -56,7 +57,7 @@ def planned(request: Request) -> Plan:
 
     Raises:
         UserError: settings that make no sense, tokens of another backbone.
-        MissingError: weights, tokens, data or what the images are judged by are absent or damaged.
+        MissingError: weights, tokens, data or what the images are judged by are absent or damaged: all that is missing.
     """
     check_options(request.options)
     check_options(request.model)
@@ -64,12 +65,17 @@ def planned(request: Request) -> Plan:
     benchmark: Benchmark = plugins.load("benchmarks", request.benchmark)
     backbone = configured(plugins.load("backbones", request.backbone), request.model)
     check_size(backbone, request.options.size)
+    check_judge(benchmark.name, backbone.domain, request.judge, images_alone=request.scoring.nothing)
     editor = chosen_editor(request, benchmark, backbone)
-    judging = None if request.scoring.nothing else judging_of(benchmark, backbone.domain, request.scoring)
-    variant = read_variant(request.backbone_weights, backbone) if request.backbone_weights else None
-    header = _checked_header(request, backbone, variant)
-    spec = run_spec(request, benchmark, backbone, header, variant, editor)
-    prompts = benchmark.prompts(backbone.domain)
+    with all_missing() as checking:
+        with checking():
+            judging = None if request.scoring.nothing else judging_of(benchmark, backbone.domain, request.scoring)
+        with checking():
+            variant = read_variant(request.backbone_weights, backbone) if request.backbone_weights else None
+            header = _checked_header(request, backbone, variant)
+            spec = run_spec(request, benchmark, backbone, header, variant, editor)
+        with checking():
+            prompts = benchmark.prompts(backbone.domain)
     samples = samples_of(spread(prompts, request.options.limit), spec.images_per_prompt)
     tokens = {k: v for k, v in header.training.items() if k != "backbone"} if header else None
     described = variant.describe() if variant else None
@@ -99,7 +105,8 @@ def chosen_editor(request: Request, benchmark: Benchmark, backbone: Backbone) ->
         fitting = [each for each in plugins.names("editors") if plugins.load("editors", each).family == family]
         raise UserError(f"{name} does not edit with {backbone.name}.", f"Use one of: {', '.join(fitting)}.")
     own = {"steps": request.options.steps, "guidance_scale": request.options.guidance_scale}
-    given = {**asked.settings, "inversion": asked.inversion, **{k: v for k, v in own.items() if v is not None}}
+    flags = {key: value for key, value in {"inversion": asked.inversion, **own}.items() if value is not None}
+    given = {**asked.settings, **flags}
     return EditorChoice(name, editor, options_of(editor, backbone.domain, asked.preset, given))
 
 

@@ -10,13 +10,15 @@ from agsm_bench import plugins
 from agsm_bench.benchmark import Benchmark
 from agsm_bench.contracts import Progress
 from agsm_bench.errors import UserError
-from agsm_bench.evaluate import score_run
-from agsm_bench.planning import samples_of
+from agsm_bench.evaluate import ask_judge, score_run
+from agsm_bench.planning import samples_of, spread
 from agsm_bench.provenance import provenance
 from agsm_bench.request import Scoring
 from agsm_bench.score import judging_of, measured_as_whole, summarise
 from agsm_bench.scoring.runs import How, score_samples
 from agsm_bench.store import Run
+from agsm_bench.types import Sample
+from agsm_bench.unigenbench.of_run import check_judge
 from agsm_bench.unigenbench.options import JudgeOptions
 from agsm_bench.union import union
 
@@ -43,12 +45,22 @@ def rescore(
     with _opened(runs, out) as run:
         spec = run.manifest.spec
         benchmark: Benchmark = plugins.load("benchmarks", spec.benchmark)
-        samples = samples_of(benchmark.prompts(spec.domain), spec.images_per_prompt)
+        judge = judge or JudgeOptions()
+        check_judge(benchmark.name, spec.domain, judge)
+        samples = _samples(run, benchmark)
         if metrics:
             score_samples(run, samples, metrics, progress, how)
+            ask_judge(run, samples, judge, progress)
             return run.folder, summarise(run, benchmark, samples, measured_as_whole(run, benchmark, samples, progress))
         judging = judging_of(benchmark, spec.domain, Scoring(weights=how.weights if how else {}, detector=detector))
         return run.folder, score_run(run, judging, samples, progress, judge)
+
+
+def _samples(run: Run, benchmark: Benchmark) -> list[Sample]:
+    """All samples of the run: of a limited one, those of its prompts."""
+    spec, prompts = run.manifest.spec, benchmark.prompts(run.manifest.spec.domain)
+    limit = run.manifest.expected // spec.images_per_prompt if run.manifest.limited else None
+    return samples_of(spread(prompts, limit), spec.images_per_prompt)
 
 
 def _opened(runs: Sequence[Path], out: Path | None) -> Run:

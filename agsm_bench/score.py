@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from hashlib import sha256
 from itertools import islice
 from typing import Any
@@ -16,12 +17,12 @@ from agsm_bench.benchmark import Benchmark
 from agsm_bench.contracts import Progress, RunMetric
 from agsm_bench.detecting import Detecting, Finder, detecting
 from agsm_bench.detections import DetectionStore, Found
-from agsm_bench.errors import MissingError, together
+from agsm_bench.errors import UserError, all_missing
 from agsm_bench.images import UNREADABLE, decode
 from agsm_bench.jsonl import write_atomically
 from agsm_bench.request import Scoring
 from agsm_bench.scoring.runs import How, score_samples, stored_measures
-from agsm_bench.scoring.selection import choose, default_names
+from agsm_bench.scoring.selection import choose, default_names, known
 from agsm_bench.scoring.settings import PassSettings, default_device
 from agsm_bench.stats import Interval
 from agsm_bench.store import Run
@@ -50,27 +51,30 @@ def judging_of(benchmark: Benchmark, domain: Domain, scoring: Scoring | None = N
     """The benchmark's detector and metrics on a domain, or those asked for.
 
     Raises:
-        UserError: there is no such detector or metric.
+        UserError: there is no such detector or metric, or weights are of none.
         MissingError: weights or packages are not there: all that is missing, with the commands that get it.
     """
     scoring = scoring or Scoring()
+    _check_weights(scoring.weights)
     names = names_of(benchmark, domain) if scoring.metrics is None else scoring.metrics
     device = "cpu" if domain == "shapes" else default_device()
     mine = {name: path for name, path in scoring.weights.items() if name in names}
-    found: Detecting | None = None
-    missing: list[MissingError] = []
-    try:
-        if benchmark.metrics(domain):
-            found = detecting(domain, scoring.detector, scoring.weights, device)
-    except MissingError as error:
-        missing.append(error)
-    try:
-        choose(names, mine)
-    except MissingError as error:
-        missing.append(error)
-    if missing:
-        raise together(missing)
+    with all_missing() as checking:
+        with checking():
+            asked = benchmark.metrics(domain)
+            found = detecting(domain, scoring.detector, scoring.weights, device) if asked else None
+        with checking():
+            choose(names, mine)
     return Judging(benchmark, found, tuple(names), How(mine, settings=PassSettings(device, batch_size)))
+
+
+def _check_weights(given: Iterable[str]) -> None:
+    everything = [*plugins.names("detectors"), *known()]
+    for name in given:
+        if name not in everything:
+            close = get_close_matches(name, everything, 1)
+            fix = f"Did you mean {close[0]}?" if close else "agsm-bench list metrics, or list detectors, shows all."
+            raise UserError(f"--weights names {name}, which is no metric and no detector.", fix)
 
 
 def names_of(benchmark: Benchmark, domain: Domain) -> tuple[str, ...]:

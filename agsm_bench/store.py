@@ -260,11 +260,11 @@ def _summary(
         "scored": len(scored),
         "unscored": len(unscored),
         "unscored_samples": [{"sample_id": s.sample_id, "metric": s.metric, "reason": s.reason} for s in nones],
-        "metrics": {name: _interval(interval) for name, interval in metrics.items()},
+        "metrics": {name: interval_record(interval) for name, interval in metrics.items()},
     }
 
 
-def _interval(interval: Interval) -> dict[str, Any]:
+def interval_record(interval: Interval) -> dict[str, Any]:
     """JSON has no nan, and a mean without its interval is no result: all three are null then."""
     known = all(map(isfinite, (interval.value, interval.low, interval.high)))
     return asdict(interval) | ({} if known else dict.fromkeys(("value", "low", "high")))

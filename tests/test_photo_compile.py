@@ -100,9 +100,9 @@ def test_the_command(cli: Cli, tmp_path: Path, name: str) -> None:
     small = ["--limit", 1, "--images-per-prompt", 1, "--steps", 2, "--size", SIZE, "--device", "cpu"]
     images = []
     for out, more in (("eager", []), ("compiled", ["--compile"])):
-        command = ["eval", "geneval", "--backbone", name, "--model", folder, *small, *more, "--out", tmp_path / out]
-        code, _, error = cli(*command)
-        assert (code, "Mask2Former" in error) == (3, True), error
+        command = ["eval", "geneval", "--backbone", name, "--model", folder, *small, *more]
+        code, _, error = cli(*command, "--metrics", "none", "--out", tmp_path / out)
+        assert code == 0, error
         with Image.open(next((tmp_path / out).rglob("*.png"))) as image:
             images.append(np.asarray(image).astype(int))
     assert abs(images[0] - images[1]).max() <= 2

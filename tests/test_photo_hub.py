@@ -83,11 +83,11 @@ def test_a_lora_on_the_command_line(cli: Cli, tiny_models: dict[str, Path], tmp_
     model = ModelOptions(model=str(tiny_models["sd15"]), device="cpu")
     lora = a_lora(configured(plugins.load("backbones", "sd15"), model).load(), tmp_path / "lora")
     small = ("--limit", 1, "--images-per-prompt", 1, "--steps", 1, "--size", SIZE, "--device", "cpu")
-    command = ("eval", "geneval", "--backbone", "sd15", "--model", tiny_models["sd15"], *small)
+    command = ("eval", "geneval", "--backbone", "sd15", "--model", tiny_models["sd15"], *small, "--metrics", "none")
     made = []
     for out, more in (("plain", ()), ("with", ("--lora", lora))):
         code, _, error = cli(*command, *more, "--out", tmp_path / out)
-        assert (code, "Mask2Former" in error) == (3, True), error
+        assert code == 0, error
         made.append(next((tmp_path / out).rglob("*.png")).read_bytes())
     assert made[0] != made[1]
     assert '"lora": "lora"' in (tmp_path / "with" / "manifest.json").read_text()

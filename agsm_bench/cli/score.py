@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -84,8 +83,12 @@ def _score(
             how = _how(weights, reference, references, device, batch_size, names)
             _score_runs(runs or [], out, names, how, detector, pick(JudgeOptions, flags), json_)
         elif benchmark:
+            if prompts or masks or references:
+                fix = "Leave out --prompts, --masks and --references."
+                raise UserError("A benchmark has its own prompts, masks and references.", fix)
             scoring = Scoring(tuple(names) or None, False, dict(map(given_weight, weights or [])), detector)
-            _score_imported(images, full_name("benchmarks", benchmark), domain, out, scoring, batch_size, json_)
+            name, judge = full_name("benchmarks", benchmark), pick(JudgeOptions, flags)
+            _score_imported(images, name, domain, out, scoring, batch_size, judge, json_)
         else:
             how = _how(weights, reference, references, device, batch_size, names)
             _score_images(images, prompts, masks, out or Path("scores") / images.stem, names, how, json_)
@@ -141,7 +144,14 @@ def _score_runs(
 
 
 def _score_imported(
-    images: Path, name: str, domain: Domain, out: Path | None, scoring: Scoring, batch_size: int, as_json: bool
+    images: Path,
+    name: str,
+    domain: Domain,
+    out: Path | None,
+    scoring: Scoring,
+    batch_size: int,
+    judge: JudgeOptions,
+    as_json: bool,
 ) -> None:
     from agsm_bench import plugins
     from agsm_bench.cli.eval import show
@@ -149,13 +159,15 @@ def _score_imported(
     from agsm_bench.evaluate import score_run
     from agsm_bench.imported import run_of
     from agsm_bench.score import judging_of
+    from agsm_bench.unigenbench.of_run import check_judge
 
+    check_judge(name, domain, judge)
     judging = judging_of(plugins.load("benchmarks", name), domain, scoring, batch_size)
     folder = out or Path("runs") / f"{name}-{images.resolve().name}"
     with phases("score") as progress:
         run, samples = run_of(judging.benchmark, domain, images, folder, progress)
         with run:
-            summary = score_run(run, judging, samples, progress)
+            summary = score_run(run, judging, samples, progress, judge)
     show(summary, folder, as_json)
 
 
@@ -165,10 +177,11 @@ def _show_results(path: Path, as_json: bool) -> None:
 
     from agsm_bench.geneval_results import read_results
     from agsm_bench.report.summary import results_table
+    from agsm_bench.store import interval_record
 
     found = read_results(path)
     if as_json:
-        metrics = {name: asdict(interval) for name, interval in found.metrics.items()}
+        metrics = {name: interval_record(interval) for name, interval in found.metrics.items()}
         typer.echo(json.dumps({"images": found.images, "metrics": metrics, "warnings": found.warnings}))
     else:
         Console().print(results_table(path.name, found.metrics, found.warnings))

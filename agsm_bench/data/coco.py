@@ -14,7 +14,7 @@ import numpy as np
 
 from agsm_bench.data.places import read_record, ready
 from agsm_bench.data.table import Dataset, dataset
-from agsm_bench.errors import MissingError
+from agsm_bench.errors import MissingError, all_missing
 from agsm_bench.seeds import epoch_order, seed_of
 
 Split = Literal["train2017", "val2017"]
@@ -117,7 +117,12 @@ def coco_images(split: Split) -> tuple[CocoImage, ...]:
         MissingError: images or captions are not there, with the command that gets them, or the captions are damaged.
     """
     data = dataset(f"coco-{split}")
-    return _read(data, ready(data), ready(dataset("coco-captions")) / f"captions_{split}.json")
+    with all_missing() as checking:
+        with checking():
+            folder = ready(data)
+        with checking():
+            captions = ready(dataset("coco-captions"))
+    return _read(data, folder, captions / f"captions_{split}.json")
 
 
 def _version(*sets: Dataset) -> str:

@@ -10,7 +10,7 @@ from agsm_bench.contracts import Progress
 from agsm_bench.errors import UserError
 from agsm_bench.folders import read_json, write_json
 from agsm_bench.store import Run
-from agsm_bench.types import Sample
+from agsm_bench.types import Domain, Sample
 from agsm_bench.unigenbench.judge import JudgeItem, endpoint_of, judge_images
 from agsm_bench.unigenbench.judgements import Judgement, JudgementStore
 from agsm_bench.unigenbench.options import JudgeOptions
@@ -20,6 +20,20 @@ FILE = "judge.json"
 """Which model's verdicts the summary has: the one asked last."""
 
 
+def check_judge(benchmark: str, domain: Domain, options: JudgeOptions, *, images_alone: bool = False) -> None:
+    """Raises UserError where a judge is given that cannot be asked, before anything expensive starts."""
+    if not options.judge_url:
+        return
+    if images_alone:
+        raise UserError("Images alone are made, and no judge is asked.", "Leave out --judge-url, or --metrics none.")
+    if (benchmark, domain) != ("unigenbench", "photo"):
+        raise UserError(
+            f"The judge answers test points of unigenbench on photographs, not of {benchmark} on {domain}.",
+            "Leave out --judge-url.",
+        )
+    endpoint_of(options)
+
+
 def judge_run(run: Run, samples: Sequence[Sample], options: JudgeOptions, progress: Progress) -> None:
     """Asks the judge about every image that lacks verdicts.
 
@@ -27,12 +41,7 @@ def judge_run(run: Run, samples: Sequence[Sample], options: JudgeOptions, progre
         UserError: another benchmark's run, or no test points; else as `judge_images`.
         MissingError: as `judge_images`.
     """
-    spec = run.manifest.spec
-    if (spec.benchmark, spec.domain) != ("unigenbench", "photo"):
-        raise UserError(
-            f"The judge answers test points of unigenbench on photographs, not of {spec.benchmark} on {spec.domain}.",
-            "Leave out --judge-url.",
-        )
+    check_judge(run.manifest.spec.benchmark, run.manifest.spec.domain, options)
     model = endpoint_of(options).model
     with run.changing():
         write_json(run.folder / FILE, {"model": model})
