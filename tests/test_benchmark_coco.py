@@ -22,7 +22,7 @@ from agsm_bench.scoring import reference_sets, selection
 from agsm_bench.scoring.runs import given_set
 from agsm_bench.store import Run
 
-IDS = {"train2017": [5], "val2017": [632, 139, 500000, 285, 90, 1000]}
+IDS = {"train2017": [5], "val2017": [632, 139, 500000, 285, 90, 1000, 724, 776, 785, 802, 872, 885]}
 ORDER = sorted(IDS["val2017"])
 CLIP = "clip/openai-l14"
 
@@ -86,9 +86,9 @@ def test_eval(cli: Cli, tiny_models: dict[str, Path], clip: Path, tmp_path: Path
     assert summary["metrics"].keys() == {CLIP, "mse"}
     assert summary["metrics"][CLIP]["n"] == 3
     made = pictures(tmp_path / "run")
-    assert made.keys() == {f"{key:012d}/0000" for key in ORDER[::2]}
+    assert made.keys() == {f"{key:012d}/0000" for key in ORDER[::4]}
     scores = scores_of(tmp_path / "run")
-    for key in ORDER[::2]:
+    for key in ORDER[::4]:
         with Image.open(coco_val5k._images()[key].path) as image:
             square = image.convert("RGB").crop((2, 0, 22, 20)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
         error = decode(made[f"{key:012d}/0000"]).astype(float) - np.asarray(square, float)
@@ -99,12 +99,12 @@ def test_eval(cli: Cli, tiny_models: dict[str, Path], clip: Path, tmp_path: Path
 def test_a_distance_is_from_all_captioned_pictures(
     cli: Cli, tiny_models: dict[str, Path], tmp_path: Path, bright: None
 ) -> None:
-    asked = command(tiny_models, "sd15", tmp_path / "run", "--metrics", "bright/features", "--limit", 4)
+    asked = command(tiny_models, "sd15", tmp_path / "run", "--metrics", "bright/features")
     code, _, error = cli(*asked)
     assert code == 0, error
     summary = summary_of(tmp_path / "run")
     distance = summary["metrics"]["bright/features"]
-    assert (distance["n"], distance["unscored"]) == (4, 0)
+    assert (distance["n"], distance["unscored"]) == (12, 0)
     assert distance["value"] > 0
 
     benchmark = plugins.load("benchmarks", "coco_val5k")
