@@ -148,7 +148,11 @@ def decode_mask(pairs: Sequence[int], side: int = SIDE) -> np.ndarray:
     flat = np.zeros(side * side, dtype=bool)
     for start, length in zip(pairs[::2], pairs[1::2], strict=True):
         flat[start : start + length] = True
-    mask = flat.reshape(side, side)
+    return _bordered(flat.reshape(side, side))
+
+
+def _bordered(mask: np.ndarray) -> np.ndarray:
+    mask = mask.copy()
     mask[[0, -1], :] = True
     mask[:, [0, -1]] = True
     return mask
@@ -170,7 +174,8 @@ def _mask(pairs: Sequence[int], size: int) -> bytes:
     from PIL import Image
 
     image = Image.fromarray(decode_mask(pairs).astype(np.uint8) * 255)
-    return _png(image if size == SIDE else image.resize((size, size), Image.Resampling.NEAREST))
+    resized = np.asarray(image.resize((size, size), Image.Resampling.NEAREST)) > 0
+    return _png(Image.fromarray(_bordered(resized).astype(np.uint8) * 255))
 
 
 def _png(image: Image.Image) -> bytes:

@@ -63,6 +63,10 @@ class Scoring:
     """In place of the caches, by the name of a metric or detector."""
     detector: str | None = None
     """By name; None: the domain's."""
+    device: str | None = None
+    """Torch's name of it; None: CUDA where there is any, and the CPU for shapes."""
+    batch_size: int = 32
+    """Images at once."""
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class Judging:
     how: How = field(default_factory=How)
 
 
-def judging_of(benchmark: Benchmark, domain: Domain, scoring: Scoring | None = None, batch_size: int = 32) -> Judging:
+def judging_of(benchmark: Benchmark, domain: Domain, scoring: Scoring | None = None) -> Judging:
     """The benchmark's detector and metrics on a domain, or those asked for.
 
     Raises:
@@ -57,7 +57,7 @@ def judging_of(benchmark: Benchmark, domain: Domain, scoring: Scoring | None = N
     scoring = scoring or Scoring()
     _check_weights(scoring.weights)
     names = names_of(benchmark, domain) if scoring.metrics is None else scoring.metrics
-    device = "cpu" if domain == "shapes" else default_device()
+    device = scoring.device or ("cpu" if domain == "shapes" else default_device())
     mine = {name: path for name, path in scoring.weights.items() if name in names}
     with all_missing() as checking:
         with checking():
@@ -65,7 +65,7 @@ def judging_of(benchmark: Benchmark, domain: Domain, scoring: Scoring | None = N
             found = detecting(domain, scoring.detector, scoring.weights, device) if asked else None
         with checking():
             choose(names, mine)
-    return Judging(benchmark, found, tuple(names), How(mine, settings=PassSettings(device, batch_size)))
+    return Judging(benchmark, found, tuple(names), How(mine, settings=PassSettings(device, scoring.batch_size)))
 
 
 def _check_weights(given: Iterable[str]) -> None:

@@ -86,9 +86,10 @@ def _score(
             if prompts or masks or references:
                 fix = "Leave out --prompts, --masks and --references."
                 raise UserError("A benchmark has its own prompts, masks and references.", fix)
-            scoring = Scoring(tuple(names) or None, False, dict(map(given_weight, weights or [])), detector)
+            given = dict(map(given_weight, weights or []))
+            scoring = Scoring(tuple(names) or None, False, given, detector, device, batch_size)
             name, judge = full_name("benchmarks", benchmark), pick(JudgeOptions, flags)
-            _score_imported(images, name, domain, out, scoring, batch_size, judge, json_)
+            _score_imported(images, name, domain, out, scoring, judge, json_)
         else:
             how = _how(weights, reference, references, device, batch_size, names)
             _score_images(images, prompts, masks, out or Path("scores") / images.stem, names, how, json_)
@@ -149,7 +150,6 @@ def _score_imported(
     domain: Domain,
     out: Path | None,
     scoring: Scoring,
-    batch_size: int,
     judge: JudgeOptions,
     as_json: bool,
 ) -> None:
@@ -162,7 +162,7 @@ def _score_imported(
     from agsm_bench.unigenbench.of_run import check_judge
 
     check_judge(name, domain, judge)
-    judging = judging_of(plugins.load("benchmarks", name), domain, scoring, batch_size)
+    judging = judging_of(plugins.load("benchmarks", name), domain, scoring)
     folder = out or Path("runs") / f"{name}-{images.resolve().name}"
     with phases("score") as progress:
         run, samples = run_of(judging.benchmark, domain, images, folder, progress)
