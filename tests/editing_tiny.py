@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,14 @@ def tiny_denoiser(placement: str, folder: Path) -> Denoiser:
     return MMDiTDenoiser(tiny_sd3(folder), t5_length=0)
 
 
+def exact(denoiser: Denoiser) -> Denoiser:
+    """In float64 throughout: random networks blow up what rounding does, and would blur a comparison."""
+    denoiser.pipe.to(torch.float64)
+    denoiser.pipe.set_progress_bar_config(disable=True)
+    denoiser.predict = denoiser._forward  # type: ignore[method-assign]
+    return denoiser
+
+
 def batch_of(rows: int = 2, sources: tuple[str, ...] = SOURCES, targets: tuple[str, ...] = TARGETS) -> EditBatch:
     """Latents drawn at random; the same at every call, the generators fresh."""
     latents = torch.randn(rows, 4, 8, 8, generator=torch.Generator().manual_seed(3))
@@ -52,8 +60,10 @@ def edited(
     """The latents that an editor makes, of `batch_of()` by default."""
     editor: Editor = plugins.load("editors", name)
     predict = Predictor(denoiser, soft.tokens, soft.on, soft.away) if soft else Predictor(denoiser)
+    chosen = batch or batch_of()
+    chosen = replace(chosen, latents=chosen.latents.to(denoiser.dtype))
     with torch.no_grad():
-        result: Tensor = editor.edit(predict, batch or batch_of(), editor.options(**options))
+        result: Tensor = editor.edit(predict, chosen, editor.options(**options))
     return result
 
 
