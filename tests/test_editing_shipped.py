@@ -125,9 +125,7 @@ def five() -> list[Sample]:
     return [Sample(prompt, 0) for prompt in prompts[::140]]
 
 
-@pytest.mark.parametrize(
-    ("name", "soft"), [*((name, False) for name in (*UNET, *FLOW)), ("pnp", True), ("flowedit", True)]
-)
+@pytest.mark.parametrize(("name", "soft"), [*((name, False) for name in (*UNET, *FLOW)), ("flowedit", True)])
 def test_pictures_do_not_depend_on_their_batch(name: str, soft: bool) -> None:
     samples = five()
     whole = pngs(name, samples, 5, soft)
@@ -185,5 +183,5 @@ def test_a_picture_that_cannot_be_edited_is_named_and_the_rest_goes_on() -> None
             assert isinstance(by_id[sample.id], Unreadable)
         else:
             assert by_id[sample.id] == whole[sample.id]
-    assert "32 x 24" in by_id[samples[3].id].reason
-    assert "its source" in by_id[samples[1].id].reason
+    assert "32 x 24" in str(by_id[samples[3].id])
+    assert "its source" in str(by_id[samples[1].id])

@@ -71,7 +71,7 @@ def test_presets_override_the_paper_and_what_is_given_overrides_presets(name: st
     assert asdict(options_of(editor(name), "photo", "upstream", {})) == PAPER[name] | UPSTREAM[name]
     shapes = options_of(editor(name), "shapes", None, {})
     assert shapes == options_of(editor(name), "photo", "shapes", {})
-    assert asdict(shapes) == PAPER[name] | editor(name).presets["shapes"]
+    assert asdict(shapes) == {**PAPER[name], **editor(name).presets["shapes"]}
     assert (shapes.steps, shapes.guidance_scale) == (20, 2.0)
     given = options_of(editor(name), "shapes", None, {"guidance_scale": 3.0, "steps": None})
     assert (given.steps, given.guidance_scale) == (20, 3.0)

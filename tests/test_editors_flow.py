@@ -25,7 +25,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "flowalign": {"zeta": 0.1, "guidance_scale": 4.0},
     "rf_inversion": {"gamma": 0.3, "eta": 0.8, "start": 0.25, "stop": 0.75, "guidance_scale": 4.0},
 }
-OWN = {"sources": SOURCES, "targets": SOURCES}
+OWN: dict[str, Any] = {"sources": SOURCES, "targets": SOURCES}
 """Nothing is to change."""
 
 
@@ -152,7 +152,7 @@ def test_every_setting_matters(denoiser: Denoiser, name: str, others: list[dict[
 @pytest.mark.parametrize("scale", [0.0, 1.0, 7.0])
 def test_flowedit_with_equal_prompts_and_scales_is_the_identity(denoiser: Denoiser, scale: float) -> None:
     batch = batch_of(**OWN)
-    scales = {"guidance_scale": scale, "source_guidance_scale": scale}
+    scales: dict[str, Any] = {"guidance_scale": scale, "source_guidance_scale": scale}
     found = edited("flowedit", denoiser, batch, steps=STEPS, n_max=STEPS, **scales)
     assert torch.allclose(found, batch.latents.double(), atol=1e-5)
     apart = edited("flowedit", denoiser, batch, steps=STEPS, n_max=STEPS, **(scales | {"guidance_scale": scale + 1}))
@@ -170,7 +170,7 @@ def test_flowalign_with_equal_prompts_is_the_identity(denoiser: Denoiser, scale:
 @pytest.mark.parametrize("scale", [1.0, 13.5])
 def test_rf_inversion_wholly_drawn_to_the_picture_returns_it(denoiser: Denoiser, scale: float) -> None:
     batch = batch_of()
-    drawn = {"eta": 1.0, "start": 0.0, "stop": 1.0, "guidance_scale": scale}
+    drawn: dict[str, Any] = {"eta": 1.0, "start": 0.0, "stop": 1.0, "guidance_scale": scale}
     assert torch.allclose(
         edited("rf_inversion", denoiser, batch, steps=STEPS, **drawn), batch.latents.double(), atol=1e-5
     )
@@ -205,7 +205,7 @@ def stock(denoiser: Denoiser, noise: Tensor, scale: float) -> Tensor:
 def test_rf_inversion_not_drawn_to_the_picture_is_the_stock_pipeline(denoiser: Denoiser, scale: float) -> None:
     """From the noise that the picture became. The stock scheduler's steps are in float32."""
     for eta, start, stop in ((0.0, 0.0, 1.0), (0.9, 0.5, 0.25), (0.9, 1.0, 1.0), (0.9, 0.0, 0.0)):
-        options = {"gamma": 0.0, "eta": eta, "start": start, "stop": stop}
+        options: dict[str, Any] = {"gamma": 0.0, "eta": eta, "start": start, "stop": stop}
         found = edited("rf_inversion", denoiser, steps=STEPS, guidance_scale=scale, **options)
         assert torch.allclose(found, stock(denoiser, inverted(denoiser, 0.0), scale), atol=1e-5)
 
@@ -244,7 +244,7 @@ def test_flowedit_that_only_samples_from_pure_noise_is_the_stock_pipeline(denois
 
 def test_averages_are_of_the_difference(denoiser: Denoiser) -> None:
     """One step with several draws is the mean of as many edits of one draw each."""
-    one = {"steps": STEPS, "n_max": 1, "n_min": 0, "guidance_scale": 4.0}
+    one: dict[str, Any] = {"steps": STEPS, "n_max": 1, "n_min": 0, "guidance_scale": 4.0}
     batch = batch_of()
     singles = [edited("flowedit", denoiser, batch, **one) for _ in range(3)]
     assert (singles[0] - singles[1]).abs().max() > 1e-6

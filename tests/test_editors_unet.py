@@ -22,10 +22,13 @@ from agsm_bench.tokens import SoftTokens
 
 STEPS = 3
 INVERSIONS = ["ddim", "direct"]
-OFF = {"masactrl": {"start_step": STEPS}, "pnp": {"attention_steps": 0, "feature_steps": 0}}
-ON = {"masactrl": {"start_step": 1}, "pnp": {"attention_steps": 1, "feature_steps": 2, "negative_prompt": "ugly"}}
-SHORT = {"steps": STEPS, "guidance_scale": 3.0}
-SHORTER = {"steps": 2, "guidance_scale": 3.0}
+OFF: dict[str, dict[str, Any]] = {"masactrl": {"start_step": STEPS}, "pnp": {"attention_steps": 0, "feature_steps": 0}}
+ON: dict[str, dict[str, Any]] = {
+    "masactrl": {"start_step": 1},
+    "pnp": {"attention_steps": 1, "feature_steps": 2, "negative_prompt": "ugly"},
+}
+SHORT: dict[str, Any] = {"steps": STEPS, "guidance_scale": 3.0}
+SHORTER: dict[str, Any] = {"steps": 2, "guidance_scale": 3.0}
 LATE = ("up_blocks.1.attentions.1", "up_blocks.2.attentions.0", "up_blocks.2.attentions.1")
 """Layers 4 to 6 of the 7 that the tiny UNet has."""
 EVERY = ("down_blocks", "mid_block", "up_blocks")
@@ -184,7 +187,7 @@ def test_masactrl_equals_a_slow_reading(
     names = [name for name in denoiser.network.attn_processors if ".attn1." in name]
     chosen = [name.removesuffix(".processor") for name in names if name.startswith(layers)]
     soft = Soft(tokens, "both", 1) if with_tokens else None
-    options = {"inversion": inversion, "start_step": 1, "start_layer": start_layer}
+    options: dict[str, Any] = {"inversion": inversion, "start_step": 1, "start_layer": start_layer}
     found = edited("masactrl", denoiser, soft=soft, **SHORT, **options)
     slow = Slow(denoiser, tokens if with_tokens else None)
     for row in range(2):
@@ -200,7 +203,11 @@ def test_pnp_equals_a_slow_reading(
     denoiser: Denoiser, tokens: SoftTokens, attention_steps: int, feature_steps: int, inversion: str, with_tokens: bool
 ) -> None:
     soft = Soft(tokens, "both", 1) if with_tokens else None
-    until = {"attention_steps": attention_steps, "feature_steps": feature_steps, "negative_prompt": "ugly"}
+    until: dict[str, Any] = {
+        "attention_steps": attention_steps,
+        "feature_steps": feature_steps,
+        "negative_prompt": "ugly",
+    }
     found = edited("pnp", denoiser, soft=soft, inversion=inversion, **SHORT, **until)
     slow = Slow(denoiser, tokens if with_tokens else None)
     for row in range(2):
