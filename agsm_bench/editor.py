@@ -84,6 +84,8 @@ def _parsed(name: str, value: Any, hint: Any) -> Any:
     if kind is None or isinstance(value, kind):
         return value
     try:
+        if kind is int and float(value) != int(float(value)):
+            raise ValueError("a part of a whole number")
         return kind(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{name} is '{value}'.", f"Use {'a whole' if kind is int else 'a'} number.") from error

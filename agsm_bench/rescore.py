@@ -29,12 +29,13 @@ def rescore(
     progress: Progress,
     metrics: Sequence[str] = (),
     how: How | None = None,
-    detector: str | None = None,
+    scoring: Scoring | None = None,
     judge: JudgeOptions | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Scores what lacks a score and writes the summary; returns the folder and the summary.
 
-    With `metrics` these alone are scored, by full name, and what the run has of others is left as it is.
+    With `metrics` these alone are scored, by full name, as `how` says, and what the run has of others is left as it
+    is. Without, the benchmark's own are, as `scoring` says.
 
     Raises:
         UserError: several runs without a folder for their union, or runs that are no shards of one run.
@@ -52,7 +53,7 @@ def rescore(
             score_samples(run, samples, metrics, progress, how)
             ask_judge(run, samples, judge, progress)
             return run.folder, summarise(run, benchmark, samples, measured_as_whole(run, benchmark, samples, progress))
-        judging = judging_of(benchmark, spec.domain, Scoring(weights=how.weights if how else {}, detector=detector))
+        judging = judging_of(benchmark, spec.domain, scoring)
         return run.folder, score_run(run, judging, samples, progress, judge)
 
 

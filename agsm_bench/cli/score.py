@@ -80,14 +80,17 @@ def _score(
         if images is None:
             if prompts or masks:
                 raise UserError("--prompts and --masks are for --images.", "A run has its own prompts; leave them out.")
+            if not names and (reference or references):
+                raise UserError("--reference and --references are for --metrics.", "Add --metrics NAME.")
+            given = Scoring(None, False, dict(map(given_weight, weights or [])), detector, device, batch_size)
             how = _how(weights, reference, references, device, batch_size, names)
-            _score_runs(runs or [], out, names, how, detector, pick(JudgeOptions, flags), json_)
+            _score_runs(runs or [], out, names, how, given, pick(JudgeOptions, flags), json_)
         elif benchmark:
             if prompts or masks or references:
                 fix = "Leave out --prompts, --masks and --references."
                 raise UserError("A benchmark has its own prompts, masks and references.", fix)
-            given = dict(map(given_weight, weights or []))
-            scoring = Scoring(tuple(names) or None, False, given, detector, device, batch_size)
+            found = dict(map(given_weight, weights or []))
+            scoring = Scoring(tuple(names) or None, False, found, detector, device, batch_size)
             name, judge = full_name("benchmarks", benchmark), pick(JudgeOptions, flags)
             _score_imported(images, name, domain, out, scoring, judge, json_)
         else:
@@ -131,7 +134,7 @@ def _score_runs(
     out: Path | None,
     names: list[str],
     how: How,
-    detector: str | None,
+    scoring: Scoring,
     judge: JudgeOptions,
     as_json: bool,
 ) -> None:
@@ -140,7 +143,7 @@ def _score_runs(
     from agsm_bench.rescore import rescore
 
     with phases("score") as progress:
-        folder, summary = rescore(runs, out, progress, names, how, detector, judge)
+        folder, summary = rescore(runs, out, progress, names, how, scoring, judge)
     show(summary, folder, as_json)
 
 
