@@ -69,10 +69,13 @@ def command(models: dict[str, Path], name: str, out: Path, *more: object, steps:
 
 
 def kept(key: str) -> np.ndarray:
-    """bool [SIZE, SIZE], False where a picture is edited: nearest pixels of the mask, read slowly."""
-    mask, step = slow_mask(MAPPING[key]["mask"]), 512 // SIZE
+    """bool [SIZE, SIZE], False where a picture is edited: nearest pixels of the mask, and the border, read slowly."""
+    mask, step, inner = slow_mask(MAPPING[key]["mask"]), 512 // SIZE, range(1, SIZE - 1)
     return np.array(
-        [[not mask[int((y + 0.5) * step)][int((x + 0.5) * step)] for x in range(SIZE)] for y in range(SIZE)]
+        [
+            [y in inner and x in inner and not mask[int((y + 0.5) * step)][int((x + 0.5) * step)] for x in range(SIZE)]
+            for y in range(SIZE)
+        ]
     )
 
 

@@ -61,7 +61,7 @@ NO_MAPS = {"attention_steps": 0, "feature_steps": 0}
         ("flowalign", {"steps": 6}, 36.0),
         ("rf_inversion", {"gamma": 0.0, "eta": 0.0}, 31.5),
         ("rf_inversion", {"stop": 1.0}, 36.0),
-        ("rf_inversion", {}, 18.5),
+        ("rf_inversion", {"stop": 0.25}, 18.5),
     ],
 )
 def test_a_picture_that_nothing_is_done_to_comes_back(name: str, settings: dict[str, Any], measured: float) -> None:

@@ -13,7 +13,7 @@ import pytest
 from editing_tiny import FLOW, UNET
 
 from agsm_bench import plugins
-from agsm_bench.editor import Editor, describe, options_of
+from agsm_bench.editor import Editor, EditorChoice, options_of
 from agsm_bench.errors import UserError
 
 NAMES = [*UNET, *FLOW]
@@ -72,9 +72,8 @@ def test_presets_override_the_paper_and_what_is_given_overrides_presets(name: st
     shapes = options_of(editor(name), "shapes", None, {})
     assert shapes == options_of(editor(name), "photo", "shapes", {})
     assert asdict(shapes) == {**PAPER[name], **editor(name).presets["shapes"]}
-    assert (shapes.steps, shapes.guidance_scale) == (20, 2.0)
     given = options_of(editor(name), "shapes", None, {"guidance_scale": 3.0, "steps": None})
-    assert (given.steps, given.guidance_scale) == (20, 3.0)
+    assert (given.steps, given.guidance_scale) == (shapes.steps, 3.0)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -103,8 +102,10 @@ def test_text_is_read_as_its_option_asks() -> None:
 def test_whole_numbers_do_for_decimal_ones() -> None:
     found = options_of(editor("flowedit"), "photo", None, {"guidance_scale": 4})
     assert isinstance(found.guidance_scale, float)
-    assert json.dumps(describe("flowedit", found, None)) == json.dumps(
-        describe("flowedit", options_of(editor("flowedit"), "photo", None, {"guidance_scale": "4.0"}), None)
+    assert json.dumps(EditorChoice("flowedit", editor("flowedit"), found).describe(None)) == json.dumps(
+        EditorChoice(
+            "flowedit", editor("flowedit"), options_of(editor("flowedit"), "photo", None, {"guidance_scale": "4.0"})
+        ).describe(None)
     )
 
 
@@ -159,8 +160,12 @@ def test_an_unknown_preset_is_refused() -> None:
 def test_a_description_leaves_out_what_a_run_has_of_its_own(name: str) -> None:
     options = options_of(editor(name), "photo", None, {})
     own = {key: value for key, value in PAPER[name].items() if key not in ("steps", "guidance_scale")}
-    assert describe(name, options, None) == {"editor": name, **own}
-    assert describe(name, options, "target") == {"editor": name, **own, "tokens_on": "target"}
+    assert EditorChoice(name, editor(name), options).describe(None) == {"editor": name, **own}
+    assert EditorChoice(name, editor(name), options).describe("target") == {
+        "editor": name,
+        **own,
+        "tokens_on": "target",
+    }
 
 
 def test_options_are_read_without_torch() -> None:
