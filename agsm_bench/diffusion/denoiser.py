@@ -68,6 +68,10 @@ class Denoiser(ABC):
     def encode_text(self, prompts: Sequence[str]) -> TextCondition:
         """The text condition of each prompt."""
 
+    def encode_unconditional(self) -> TextCondition:
+        """What CFG leads away from without a negative prompt, one row: the empty prompt."""
+        return self.encode_text([""])
+
     def predict(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
         """The network's prediction for noised latents [rows, c, h, w] at timesteps [rows], in float32."""
         with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
@@ -154,6 +158,13 @@ class SDXLDenoiser(UNetDenoiser):
     def encode_text(self, prompts: Sequence[str]) -> TextCondition:
         context, _, pooled, _ = self.pipe.encode_prompt(list(prompts), None, self.device, 1, False)
         return TextCondition(context, pooled)
+
+    def encode_unconditional(self) -> TextCondition:
+        """Zeros, where the pipeline says so: Stable Diffusion XL's does."""
+        text = self.encode_text([""])
+        if not self.pipe.config.force_zeros_for_empty_prompt or text.pooled is None:
+            return text
+        return TextCondition(torch.zeros_like(text.context), torch.zeros_like(text.pooled))
 
     def _forward(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
         assert text.pooled is not None

@@ -55,7 +55,8 @@ class Predictor:
         denoiser: the loaded backbone.
         tokens: soft tokens, None without any.
         tokens_on: the branches whose predictions have them.
-        unconditional: the tokens' polarity where a prediction is the one that CFG leads away from.
+        unconditional: the tokens' polarity with unconditional prompts, empty or negative. What FlowAlign leads away
+            from is the source's own prompt, which has psi+.
     """
 
     def __init__(
@@ -69,10 +70,21 @@ class Predictor:
         self._tokens, self._on, self._unconditional = tokens, tokens_on, unconditional
 
     def condition(self, prompts: Sequence[str], branch: Branch, *, unconditional: bool = False) -> Condition:
-        """Prompts of a branch, one a row."""
+        """Prompts of a branch, one a row.
+
+        Args:
+            prompts: what to encode; an empty unconditional one is what the stock pipeline takes for it.
+            branch: whose prediction it is for.
+            unconditional: whether CFG leads away from it, as from an empty or a negative prompt.
+        """
         soft = self._tokens is not None and self._on in ("both", branch)
         # alone, as a text's encoding can depend on its batch in its last bits
-        texts = {prompt: self.denoiser.encode_text([prompt]) for prompt in prompts}
+        texts = {
+            prompt: self.denoiser.encode_text([prompt])
+            if prompt or not unconditional
+            else self.denoiser.encode_unconditional()
+            for prompt in prompts
+        }
         text = TextCondition.joined([texts[prompt] for prompt in prompts])
         return Condition(text, soft, self._unconditional if unconditional else 0)
 
