@@ -92,7 +92,8 @@ def _fill(path: Path, data: Mapping[str, Any], extra: Mapping[str, Mapping[str, 
 
 def _row(spec: Mapping[str, Any], benchmark: str, size: Size | None) -> RowFill:
     stated = spec.get("variant", {}).get("options", {}) | spec.get("options", {}) | spec.get("evaluation", {})
-    names = tuple(f"{name} {typed(value)}" for name, value in stated.items())
+    edited = ", ".join(str(value) for value in spec.get("editing", {}).values())
+    names = (*filter(None, [edited]), *(f"{name} {typed(value)}" for name, value in stated.items()))
     key = spec["row"] if "row" in spec else spec["key"]
     return RowFill(key, "row" in spec, names, recipe_of(spec, benchmark, size))
 
