@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from agsm_bench.images import to_png
 from agsm_bench.seeds import generator_for
 from agsm_bench.types import RunSpec, Sample
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from agsm_bench.diffusion.denoiser import Denoiser
 
 LEAST_ROWS = 4
@@ -41,10 +39,3 @@ def generate(
             size=spec.size,
         )
         yield from zip(batch, map(to_png, images[: len(batch)]), strict=True)
-
-
-def to_png(image: Image.Image) -> bytes:
-    """The picture as PNG bytes."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()

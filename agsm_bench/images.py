@@ -1,4 +1,4 @@
-"""Files of pictures to pixels: upright, RGB, 8 bits."""
+"""Files of pictures to pixels, upright, RGB, 8 bits; and back."""
 
 from __future__ import annotations
 
@@ -36,6 +36,13 @@ def decode(png: bytes) -> np.ndarray:
 def open_mask(data: bytes) -> np.ndarray:
     """bool [height, width]: True where the mask's picture is brighter than half. Raises as `open_rgb`."""
     return np.asarray(open_rgb(data).convert("L")) > 127
+
+
+def to_png(image: Image.Image) -> bytes:
+    """The picture as PNG bytes."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def reason(error: Exception) -> str:

@@ -8,14 +8,13 @@ avoid annotation errors". An entry that cannot be used is named, and the rest go
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -25,9 +24,6 @@ from agsm_bench.data.table import dataset
 from agsm_bench.errors import MissingError
 from agsm_bench.identity import canonical_json
 from agsm_bench.types import Prompt
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 SIDE = 512
 """Of masks and pictures in pixels."""
@@ -162,23 +158,19 @@ def _picture(path: Path, size: int) -> bytes:
     """Raises OSError where it is absent or no picture, ValueError where it is not square."""
     from PIL import Image
 
-    from agsm_bench.images import open_rgb
+    from agsm_bench.images import open_rgb, to_png
 
     image = open_rgb(path.read_bytes())
     if image.width != image.height:
         raise ValueError(f"it is {image.width} x {image.height}, not square")
-    return _png(image if image.width == size else image.resize((size, size), Image.Resampling.BICUBIC))
+    return to_png(image if image.width == size else image.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def _mask(pairs: Sequence[int], size: int) -> bytes:
     from PIL import Image
 
+    from agsm_bench.images import to_png
+
     image = Image.fromarray(decode_mask(pairs).astype(np.uint8) * 255)
     resized = np.asarray(image.resize((size, size), Image.Resampling.NEAREST)) > 0
-    return _png(Image.fromarray(_bordered(resized).astype(np.uint8) * 255))
-
-
-def _png(image: Image.Image) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, "PNG")
-    return stream.getvalue()
+    return to_png(Image.fromarray(_bordered(resized).astype(np.uint8) * 255))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -111,13 +110,12 @@ def _photograph(path: Path, size: int) -> bytes:
 
     from agsm_bench.data.coco import picture
     from agsm_bench.errors import MissingError
+    from agsm_bench.images import to_png
 
-    stream = io.BytesIO()
     try:
-        Image.fromarray(picture(path, size)).save(stream, "PNG")
+        return to_png(Image.fromarray(picture(path, size)))
     except MissingError as error:
         raise ValueError(error.message) from error
-    return stream.getvalue()
 
 
 BENCHMARK = CocoVal5K()

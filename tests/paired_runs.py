@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from agsm_bench import plugins
-from agsm_bench.generate import to_png
+from agsm_bench.images import to_png
 from agsm_bench.score import judging_of, score_by_detector, summarise
 from agsm_bench.shapes.render import render
 from agsm_bench.shapes.scene import Scene, place, sample_scene

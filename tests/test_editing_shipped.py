@@ -157,7 +157,7 @@ class Broken(Plain):
         return []
 
     def given(self, domain: Domain, prompt: Prompt, size: int) -> Given | None:
-        from agsm_bench.generate import to_png
+        from agsm_bench.images import to_png
 
         given: Given = plugins.load("benchmarks", "pie_bench").given(domain, prompt, size)
         if prompt == self.unreadable:

@@ -11,8 +11,8 @@ import torch
 from agsm_bench.benchmark import Benchmark
 from agsm_bench.editing.predictor import EditBatch, Predictor
 from agsm_bench.editor import EditorChoice
-from agsm_bench.generate import LEAST_ROWS, to_png
-from agsm_bench.images import UNREADABLE, decode, reason
+from agsm_bench.generate import LEAST_ROWS
+from agsm_bench.images import UNREADABLE, decode, reason, to_png
 from agsm_bench.seeds import generator_for
 from agsm_bench.types import RunSpec, Sample
 

@@ -7,8 +7,9 @@ background and no styles, so the 200 edits of those are spread over the others.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from scipy import ndimage
@@ -68,13 +69,13 @@ def edits(stream: str = "shapes edit") -> tuple[Edit, ...]:
 
 def _edit(kind: str, rng: np.random.Generator) -> Edit:
     """Draws until the change is possible; the kind stays `random` where it was drawn."""
-    changes = {
-        "change_object": _change_object,
+    changes: dict[str, Callable[[np.random.Generator], Edit | None]] = {
+        "change_object": partial(_change_one, name="shape", values=SHAPES),
         "add_object": _add_object,
         "delete_object": _delete_object,
         "content": _change_count,
         "pose": _swap,
-        "color": _change_color,
+        "color": partial(_change_one, name="color", values=COLORS),
     }
     while True:
         drawn = str(rng.choice(list(changes))) if kind == "random" else kind
@@ -82,20 +83,14 @@ def _edit(kind: str, rng: np.random.Generator) -> Edit:
             return replace(found, kind=kind)
 
 
-def _change_object(rng: np.random.Generator) -> Edit | None:
+def _change_one(rng: np.random.Generator, name: str, values: Sequence[str]) -> Edit | None:
+    """One object gets another shape, or another colour."""
     source = _scene(int(rng.integers(1, 4)), rng)
     index = int(rng.integers(len(source.objects)))
     old = source.objects[index]
-    new = replace(old, shape=str(rng.choice([shape for shape in SHAPES if shape != old.shape])))
-    return _listed(source, _with(source, index, new))
-
-
-def _change_color(rng: np.random.Generator) -> Edit | None:
-    source = _scene(int(rng.integers(1, 4)), rng)
-    index = int(rng.integers(len(source.objects)))
-    old = source.objects[index]
-    new = replace(old, color=str(rng.choice([color for color in COLORS if color != old.color])))
-    return _listed(source, _with(source, index, new))
+    new = str(rng.choice([value for value in values if value != getattr(old, name)]))
+    changed = replace(old, shape=new) if name == "shape" else replace(old, color=new)
+    return _listed(source, _with(source, index, changed))
 
 
 def _add_object(rng: np.random.Generator) -> Edit | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 
 from agsm_bench.shapes.render import render
@@ -23,6 +21,6 @@ def mask_png(mask: np.ndarray) -> bytes:
 def _png(pixels: np.ndarray) -> bytes:
     from PIL import Image
 
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return stream.getvalue()
+    from agsm_bench.images import to_png
+
+    return to_png(Image.fromarray(pixels))
