@@ -16,6 +16,7 @@ from agsm_bench.hypotheses import Effect, effect
 from agsm_bench.manifest import load_manifest
 from agsm_bench.records import split_id
 from agsm_bench.report.evidence import sample_values
+from agsm_bench.report.runs import SHARES
 
 LINES = (
     ("geneval/correct", "mean"),
@@ -24,7 +25,13 @@ LINES = (
     ("shapes/too_many", ""),
     ("shapes/too_few", ""),
 )
-"""Metric, and the tag it is of; `mean`: of the tags' means; empty: of all images."""
+"""Of GenEval: metric, and the tag it is of; `mean`: of the tags' means; empty: of all images."""
+OTHERS = {
+    "coco_val5k": ("coco_val5k/scene", "shapes_clip/score"),
+    "pie_bench": ("pie_bench/success", "pie_bench/kept", "shapes_clip/lpips-unedited", "psnr/unedited"),
+    "unigenbench": ("unigenbench/points", "unigenbench/scene", "unigenbench/relation", "shapes_clip/score"),
+}
+"""Of other benchmarks, the metrics over all images."""
 
 
 def difference(bases: Sequence[Path], runs: Sequence[Path], metric: str, tag: str) -> Effect:
@@ -49,7 +56,7 @@ def _values(folder: Path, metric: str) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints points with their 95% intervals."""
+    """Prints points, or differences of what is no share, with their 95% intervals."""
     parser = argparse.ArgumentParser(prog="python -m agsm_bench.report.paired_seeds", description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="the first is the base, but for --bases")
     parser.add_argument("--bases", type=Path, nargs="+", default=[])
@@ -58,10 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     bases = given.bases or given.runs[:1] * len(runs)
     if not runs or len(bases) != len(runs):
         parser.error(f"{len(runs)} runs and {len(bases)} bases")
-    for metric, tag in LINES:
+    others = OTHERS.get(load_manifest(bases[0]).spec.benchmark)
+    for metric, tag in [(metric, "") for metric in others] if others else LINES:
         found = difference(bases, runs, metric, tag)
-        points = [100 * value for value in (found.value, *found.interval())]
-        print(f"{metric:<16} {tag or 'all images':<10} {points[0]:+.1f} ({points[1]:+.1f} to {points[2]:+.1f})")
+        # shares in points, the rest as it is
+        scale, digits = (100, 1) if metric.startswith(SHARES) else (1, 4)
+        value, low, high = (f"{scale * number:+.{digits}f}" for number in (found.value, *found.interval()))
+        print(f"{metric:<16} {tag or 'all images':<10} {value} ({low} to {high})")
 
 
 if __name__ == "__main__":
