@@ -16,9 +16,9 @@ from photo_tiny import SIZE
 from test_detector_mask2former import save_network
 from test_photo_cli import interrupt
 
+from agsm_bench import mask2former as steps
 from agsm_bench.detecting import detecting
 from agsm_bench.detections import DETECTIONS, DetectionStore, Found
-from agsm_bench.detectors import mask2former
 from agsm_bench.geneval import CORRECT, GenEval
 from agsm_bench.geneval_prompts import COLORS
 from agsm_bench.geneval_rules import kept, verdict
@@ -41,8 +41,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(autouse=True)
 def _small_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     """An eighth of the pixels a side."""
-    monkeypatch.setattr(mask2former, "LONG_SIDE", 166)
-    monkeypatch.setattr(mask2former, "SHORT_SIDE", 100)
+    monkeypatch.setattr(steps, "LONG_SIDE", 166)
+    monkeypatch.setattr(steps, "SHORT_SIDE", 100)
 
 
 def command(models: dict[str, Path], name: str, out: Path, *more: object) -> list[object]:
@@ -63,8 +63,8 @@ def made(tiny_models: dict[str, Path], weights: list[str], tmp_path_factory: pyt
     model = ModelOptions(model=str(tiny_models["sd15"]), device="cpu")
     out = tmp_path_factory.mktemp("run") / "made"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mask2former, "LONG_SIDE", 166)
-        patch.setattr(mask2former, "SHORT_SIDE", 100)
+        patch.setattr(steps, "LONG_SIDE", 166)
+        patch.setattr(steps, "SHORT_SIDE", 100)
         evaluate(
             Request("geneval", "sd15", out, options=options, model=model, scoring=Scoring(weights=given)),
             lambda *_: None,
@@ -125,7 +125,7 @@ def test_an_interrupted_scoring_goes_on(
     for file in (RESULTS, DETECTIONS, "scores.jsonl", "summary.json"):
         assert (tmp_path / "broken" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
     with monkeypatch.context() as patch:
-        patch.setattr(mask2former.Mask2Former, "detect", None)  # nothing is asked again
+        patch.setattr(steps.Mask2Former, "detect", None)  # nothing is asked again
         assert cli(*command(tiny_models, name, tmp_path / "whole", *weights))[0] == 0
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from metric_pictures import picture
 
+from agsm_bench import mask2former as steps
 from agsm_bench.detectors import mask2former
 from agsm_bench.errors import MissingError
 from agsm_bench.geneval_prompts import COCO_CLASSES
@@ -54,8 +55,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def small_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     """An eighth of the pixels a side: the steps are the same, and the tests faster."""
-    monkeypatch.setattr(mask2former, "LONG_SIDE", 166)
-    monkeypatch.setattr(mask2former, "SHORT_SIDE", 100)
+    monkeypatch.setattr(steps, "LONG_SIDE", 166)
+    monkeypatch.setattr(steps, "SHORT_SIDE", 100)
 
 
 def files_in(folder: Path) -> dict[str, Path]:
@@ -75,13 +76,13 @@ def photo(width: int, height: int, seed: int = 0) -> np.ndarray:
     ((1, 9000), (1, 1333)),
 ])  # fmt: skip
 def test_a_picture_fits_either_way_round(given: tuple[int, int], scaled: tuple[int, int]) -> None:
-    assert mask2former.fitted(given) == scaled
-    assert mask2former.fitted(given[::-1]) == scaled[::-1]
+    assert steps.fitted(given) == scaled
+    assert steps.fitted(given[::-1]) == scaled[::-1]
 
 
 def test_pixels_are_scaled_padded_and_normalised(small_scale: None) -> None:
     image = photo(50, 30)
-    found, (height, width) = mask2former.pixels(image)
+    found, (height, width) = steps.pixels(image)
     assert (found.shape, (height, width)) == ((3, 128, 192), (100, 166))
     assert found.dtype == np.float32
     scaled = resize(image, 100, 166)
@@ -146,7 +147,7 @@ def test_post_processing_is_a_slow_reading_of_mmdets(size: tuple[int, int]) -> N
     classes = torch.randn((6, 81), generator=generator) * 3
     masks = torch.randn((6, 8, 16), generator=generator) + 0.5
     shapes = ((32, 64), (27, 42), size)
-    found = mask2former.detections(classes, masks, *shapes)
+    found = steps.detections(classes, masks, *shapes)
     check_same(found, slowly(classes.numpy(), masks.numpy(), *shapes))
     assert len(found) > 3
 
@@ -159,13 +160,13 @@ def test_the_best_hundred_pairs_are_chosen_before_their_masks_are_looked_at() ->
     masks = torch.full((30, 4, 4), 1.0)
     masks[-1] = 9.0
     shape = (16, 16)
-    found = mask2former.detections(classes, masks, shape, shape, shape)
+    found = steps.detections(classes, masks, shape, shape, shape)
     assert len(found) == 100
     assert all(d.score == pytest.approx(0.1 / (1 + np.exp(-1)), abs=1e-5) for d in found)
     assert {d.label for d in found} == set(COCO_CLASSES[:10])
-    alone = mask2former.detections(classes[-11:], masks[-11:], shape, shape, shape)
+    alone = steps.detections(classes[-11:], masks[-11:], shape, shape, shape)
     assert len(alone) == 100
-    few = mask2former.detections(classes[-3:], masks[-3:], shape, shape, shape)
+    few = steps.detections(classes[-3:], masks[-3:], shape, shape, shape)
     assert len(few) == 30
     assert few[0].score == pytest.approx(1 / (10 + np.exp(0.1)), abs=1e-4), "best first"
 
@@ -176,13 +177,13 @@ def test_masks_of_a_pixel_and_of_none() -> None:
     masks = torch.full((3, 8, 8), -5.0)
     masks[0, 2, 7] = masks[1, 0, 0] = 5.0
     shape = (8, 8)
-    pixel, corner = mask2former.detections(classes, masks, shape, shape, shape)
+    pixel, corner = steps.detections(classes, masks, shape, shape, shape)
     assert (pixel.label, corner.label) == ("person", "laptop")
     assert (pixel.box, corner.box) == ((7, 2, 8, 3), (0, 0, 1, 1))
     assert pixel.mask is not None
     assert (pixel.mask.sum(), pixel.mask[2, 7]) == (1, True)
     classes[:, 80] = 40.0
-    assert mask2former.detections(classes, masks, shape, shape, shape) == []
+    assert steps.detections(classes, masks, shape, shape, shape) == []
 
 
 def test_the_whole_way_equals_the_slow_reading(folder: Path, small_scale: None) -> None:
@@ -194,7 +195,7 @@ def test_the_whole_way_equals_the_slow_reading(folder: Path, small_scale: None) 
     images = [photo(60, 20, 1), photo(21, 47, 2), photo(40, 40, 3), photo(1, 1, 4)]
     total = 0
     for image, found in zip(images, detector.detect(images), strict=True):
-        inputs, scaled = mask2former.pixels(image)
+        inputs, scaled = steps.pixels(image)
         with torch.inference_mode():
             output = network(pixel_values=torch.from_numpy(inputs)[None])
         classes, masks = output.class_queries_logits[0].numpy(), output.masks_queries_logits[0].numpy()

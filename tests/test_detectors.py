@@ -18,6 +18,7 @@ def test_detectors_are_plugins(cli: Cli) -> None:
     found: dict[str, Detector] = {name: plugins.load("detectors", name) for name in plugins.names("detectors")}
     assert {name: (d.domain, d.names_colors) for name, d in found.items()} == {
         "mask2former": ("photo", False),
+        "mask2former_mmdet": ("photo", False),
         "mmdet": ("photo", False),
         "shapes": ("shapes", True),
     }

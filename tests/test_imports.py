@@ -16,10 +16,11 @@ LEVELS = (
         *("contracts", "protocol", "model_options", "weights", "variant", "manifest", "records"),
         *("store", "images", "shards", "detections", "plugins"),
         *("metric", "weight_files", "state_dicts", "frechet", "preprocessing", "pixel_pairs", "clip_encoder"),
-        *("benchmark", "columns", "detector", "opencv_resize", "editor", "request", "unigenbench.options"),
+        *("benchmark", "columns", "detector", "opencv_resize", "mmdet_names", "editor", "request"),
+        "unigenbench.options",
     ),
     (
-        *("geneval", "geneval_prompts", "geneval_rules", "geneval_plausibility", "geneval_results"),
+        *("geneval", "geneval_prompts", "geneval_rules", "geneval_plausibility", "geneval_results", "mask2former"),
         *("data", "diffusion", "shapes", "tokens", "training", "unigenbench"),
     ),
     ("generate", "pie"),
