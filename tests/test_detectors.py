@@ -23,7 +23,7 @@ def test_detectors_are_plugins(cli: Cli) -> None:
         "shapes": ("shapes", True),
     }
     code, out, _ = cli("list", "detectors")
-    assert (code, out.count("\n")) == (0, 3)
+    assert (code, out.count("\n")) == (0, 4)
     assert "shapes" in cli("list")[1]
 
 
