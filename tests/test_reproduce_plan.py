@@ -157,18 +157,18 @@ def test_an_edit_is_typed_with_its_editor_and_named_after_it() -> None:
     ],
 )
 def test_another_run_does_not_count_as_complete(changes: dict[str, Any]) -> None:
-    jobs = plan([(6, AGSM)], 1, OUT, Found([complete(AGSM, 0, **changes)]))
+    jobs = plan([("6", AGSM)], 1, OUT, Found([complete(AGSM, 0, **changes)]))
     assert [job.done for job in jobs] == [False, False]
 
 
 def test_tokens_that_are_there_are_evaluated_without_training() -> None:
     record = {"trainer": "agsm", "backbone": "shapes-mmdit", "seed": 0, **training_settings(TOKENS)}
-    train, evaluate = plan([(6, AGSM)], 1, OUT, Found(trained=[Trained(Path("runs/mine"), record)]))
+    train, evaluate = plan([("6", AGSM)], 1, OUT, Found(trained=[Trained(Path("runs/mine"), record)]))
     assert (train.done, evaluate.done) == (True, False)
     assert evaluate.needs == ()
     assert evaluate.arguments[evaluate.arguments.index("--tokens") + 1] == "runs/mine"
     for other in ({"seed": 1}, {"batch": 2}, {"steps": 10}, {"backbone": "shapes-unet"}):
-        train, evaluate = plan([(6, AGSM)], 1, OUT, Found(trained=[Trained(Path("runs/mine"), record | other)]))
+        train, evaluate = plan([("6", AGSM)], 1, OUT, Found(trained=[Trained(Path("runs/mine"), record | other)]))
         assert (train.done, evaluate.needs) == (False, (train.folder,))
 
 

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("project")
 
 
 def planned(recipes: Sequence[Recipe] = (TUNED, BOTH), seeds: int = 1, found: Found | None = None) -> list[Job]:
-    return plan([(3, recipe) for recipe in recipes], seeds, OUT, found or Found())
+    return plan([("3", recipe) for recipe in recipes], seeds, OUT, found or Found())
 
 
 def to_do(jobs: Sequence[Job]) -> list[str]:
@@ -163,7 +163,7 @@ def test_a_broken_making_of_pairs_goes_on() -> None:
     empty.mkdir()
     (empty / "preferences.jsonl").write_text('{"prompt": "a cir')
     found = scan(Path("runs/reproduce"), quick=False)
-    jobs = plan([(3, TUNED)], 1, Path("runs/reproduce"), found)
+    jobs = plan([("3", TUNED)], 1, Path("runs/reproduce"), found)
     assert to_do(jobs) == ALL[:3]
     last = jobs[0].estimate.seconds / 60
     assert minutes_left(jobs[:1], 1) < last / 3, "four fifths of the pairs are there"
