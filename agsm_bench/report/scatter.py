@@ -132,11 +132,13 @@ def draw(scatter: Scatter, runs: Sequence[Run], path: Path) -> None:
 def _draw(axes: Axes, panel: Panel, measured: Sequence[Measured]) -> None:
     """Groups are joined by a line and named at their first point; bars are 95% intervals."""
     series = list(dict.fromkeys(point.series for point in panel.points))
-    for group in dict.fromkeys(each.point.group for each in measured):
+    for number, group in enumerate(dict.fromkeys(each.point.group for each in measured)):
         own = [each for each in measured if each.point.group == group]
         places = [(each.x.value * panel.x.scale, each.y.value * panel.y.scale) for each in own]
         axes.plot(*zip(*places, strict=True), color="#bbbbbb", linewidth=0.8, zorder=1)
-        axes.annotate(group, places[0], xytext=(5, -10), textcoords="offset points", fontsize=8, color="#555555")
+        # two ways of one method often lie together: one name below the point, the next one above
+        beside = (5, 5 if number % 2 else -11)
+        axes.annotate(group, places[0], xytext=beside, textcoords="offset points", fontsize=8, color="#555555")
     for name, (color, marker) in zip(series, LOOKS[: len(series)], strict=True):
         own = [each for each in measured if each.point.series == name]
         if own:
