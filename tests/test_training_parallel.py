@@ -218,8 +218,8 @@ def test_one_process_goes_on_with_what_several_left(
     leave_parts(tmp_path, Processes(0, 2))
     left = len((tmp_path / ".shards/0-of-2/samples.jsonl").read_text().splitlines())
     made: list[str] = []
-    generate = evaluation._generate
-    monkeypatch.setattr(evaluation, "_generate", lambda *a: (made.extend(a[4]), generate(*a)))
+    generated = evaluation._generated
+    monkeypatch.setattr(evaluation, "_generated", lambda *a: (made.extend(a[4]), generated(*a))[1])
     evaluate(request(tmp_path), silent)
     assert (len(made), left > 0) == (6 - left, True)
     for name in STORES:
