@@ -198,14 +198,22 @@ class RunMetric:
     """What `measure` reads of the run's folder that only the model can tell; None: images and scores are enough."""
 
 
-def check_options(options: Any) -> None:
-    """Raises UserError for the first field outside its `Literal` or the bounds that its `option` states."""
+def flag_of(name: str) -> str:
+    """How an option is typed."""
+    return "--" + name.replace("_", "-")
+
+
+def check_options(options: Any, typed: Callable[[str], str] = flag_of) -> None:
+    """Raises UserError for the first field outside its `Literal` or the bounds that its `option` states.
+
+    `typed`: how a field is typed on the command line.
+    """
     from agsm_bench.errors import UserError
 
     hints = get_type_hints(type(options))
     for item in fields(options):
         value, limits = getattr(options, item.name), item.metadata
-        flag = "--" + item.name.replace("_", "-")
+        flag = typed(item.name)
         choices = get_args(hints[item.name]) if get_origin(hints[item.name]) is Literal else ()
         if choices and value not in choices:
             raise UserError(f"{flag} is {value!r}.", f"Use one of: {', '.join(map(str, choices))}.")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
-from agsm_bench.contracts import check_options
+from agsm_bench.contracts import check_options, flag_of
 from agsm_bench.errors import UserError
 from agsm_bench.types import Domain
 
@@ -74,8 +74,13 @@ def options_of(editor: Editor, domain: Domain, preset: Preset | None, given: Map
     hints = get_type_hints(editor.options)
     values = {key: _parsed(key, value, hints[key]) for key, value in asked.items()}
     options = editor.options(**{**editor.presets.get(name, {}), **values})
-    check_options(options)
+    check_options(options, _typed)
     return options
+
+
+def _typed(name: str) -> str:
+    """Steps, scale and inversion have flags, the others are set."""
+    return flag_of(name) if name in ("steps", "guidance_scale", "inversion") else f"--set {name}"
 
 
 def _parsed(name: str, value: Any, hint: Any) -> Any:

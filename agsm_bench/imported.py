@@ -1,7 +1,8 @@
 """Images that were made elsewhere, as a run: scored, resumed and summed up like any other.
 
 They lie in upstream's layout (GenEval's folders `NNNNN/samples/NNNN.png`), or in one folder as `ID.png` or
-`ID_INDEX.png` (UniGenBench++'s `{index}_{j}.png`), with the ids of `agsm-bench prompts`. They are copied.
+`ID_INDEX.png` (UniGenBench++'s `{index}_{j}.png`), with the ids of `agsm-bench prompts NAME --ids`. They
+are copied.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def found(benchmark: Benchmark, ids: list[str], folder: Path) -> Images:
         some = ", ".join(strange[:SHOWN])
         raise UserError(
             f"{len(strange)} of the pictures in {folder} are no PNG files of {benchmark.name}: {some}.",
-            f"Name them by the ids of `agsm-bench prompts {benchmark.name}`, or move them away.",
+            f"Name them by the ids of `agsm-bench prompts {benchmark.name} --ids`, or move them away.",
         )
     most = max(int(sample.rpartition("/")[2]) for sample in files) + 1
     return Images(files, max(most, benchmark.images_per_prompt))

@@ -178,3 +178,12 @@ def test_the_picture_of_a_mask_is_black_and_white() -> None:
     from agsm_bench.shapes.pictures import mask_png
 
     assert (open_mask(mask_png(mask)) == mask).all()
+
+
+def test_prompts_with_ids_name_the_images_that_score_takes(cli: Cli) -> None:
+    for name in ("pie", "unigenbench"):
+        lines = [json.loads(line) for line in cli("prompts", name, "--ids")[1].splitlines()]
+        prompts = plugins.load("benchmarks", plugins.full_name("benchmarks", name)).prompts("shapes")
+        assert [line.pop("id") for line in lines] == [prompt.id for prompt in prompts]
+        plain = [json.loads(line) for line in cli("prompts", name)[1].splitlines()]
+        assert lines == plain

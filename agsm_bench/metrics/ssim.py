@@ -55,6 +55,4 @@ METRIC = ImageMetric(
         "ssim/unedited": Variant("up", UNIT, "pixels to [0, 1]", 100, needs=("reference", "mask")),
     },
     load=load,
-    extra="metrics",
-    packages=("torchmetrics",),
 )
