@@ -120,7 +120,7 @@ def test_settings_of_a_run_that_is_there_stay(cli: Cli, tiny_models: Models, tmp
         ("sd15", ("--set", "start=4"), "The editor has no option 'start'. It has: inversion, steps"),
         ("sd15", ("--set", "start_step"), "Use NAME=VALUE"),
         ("sd15", ("--set", "start_step=soon"), "start_step is 'soon'. Use a whole number."),
-        ("sd15", ("--set", "start_layer=17"), "start-layer is 17. Use at most 16."),
+        ("sd15", ("--set", "start_layer=17"), "start_layer is 17. Use at most 16."),
         ("sd3", ("--inversion", "direct"), "The editor has no option 'inversion'."),
         ("sd15", ("--compile",), "A compiled network has no attention to control. Leave out --compile."),
         ("sd15", ("--judge-url", "http://localhost:1/v1"), "Leave out --judge-url."),
