@@ -11,6 +11,8 @@ UPSTREAM = ("image-reward==1.5", "hpsv2==1.2.0", "pytorch-fid==0.3.0")
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
 # small models: a second thread costs more than it brings, much more on a busy machine
 TESTING = OFFLINE | {"OMP_NUM_THREADS": "1"}
+# a process a core; a file's tests stay together, for what they share is made once
+PARALLEL = ("--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile")
 
 
 def install(session: nox.Session, *what: str) -> None:
@@ -36,7 +38,7 @@ def tests(session: nox.Session) -> None:
     """Lint, types and the default test suite."""
     install_all(session)
     check_style(session)
-    session.run("pytest", *session.posargs, env=TESTING)
+    session.run("pytest", *PARALLEL, *session.posargs, env=TESTING)
 
 
 @nox.session
