@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,22 @@ class Found:
     """Version of the detector."""
 
 
+def read_detections(folder: Path) -> Iterator[Found]:
+    """The lines of a run's `detections.jsonl`, none without the file; of several on one image the last counts.
+
+    Raises:
+        MissingError: a line is damaged.
+    """
+    return Journal(folder / DETECTIONS).read(_parse)
+
+
 class DetectionStore:
     """`detections.jsonl` of a run folder, as far as it is of one version of the detector; of all with None."""
 
     def __init__(self, folder: Path, detector: str | None) -> None:
         self._journal = Journal(folder / DETECTIONS)
         self._journal.repair()
-        lines = self._journal.read(_parse)
+        lines = read_detections(folder)
         self._found = {found.sample_id: found for found in lines if detector in (None, found.detector)}
 
     def get(self, sample_id: str, image: str) -> tuple[Detection, ...] | None:

@@ -37,6 +37,10 @@ COMMANDS = {
         "Score a run again or by more metrics, merge shards, or score anybody's images; resumes.",
     ),
     "report": ("report:report", "Print a table or figure of the paper with what our runs measured."),
+    "view": (
+        "view:view",
+        "Write a page of runs side by side: numbers, pictures, training; opens from disk.",
+    ),
     "reproduce": (
         "reproduce:reproduce",
         "Do every run that tables, figures or claims of the paper need, then print them; resumes.",
