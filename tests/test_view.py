@@ -192,7 +192,7 @@ def test_a_run_without_images_shows_its_numbers(cli: Cli, tmp_path: Path) -> Non
 def test_curves_are_of_the_very_tokens_of_a_run() -> None:
     run = results_dir() / "runs" / "geneval-agsm-shapes-mmdit-0"
     shown = load([run])
-    assert [panel.title for panel in panels_of(shown.runs)][0] == "Training loss"
+    assert panels_of(shown.runs)[0].title == "Training loss"
     shown = load([results_dir() / "runs" / "geneval-shapes-mmdit"])
     assert panels_of(shown.runs) == []
 

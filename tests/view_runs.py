@@ -1,4 +1,4 @@
-"""Runs that the tests of pages show, made without a model: with odd names, of edits, of photographs, of 20,000 samples."""
+"""Runs that the tests of pages show, made without a model: odd names, edits, photographs, 20,000 samples."""
 
 from __future__ import annotations
 

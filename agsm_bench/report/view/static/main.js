@@ -54,7 +54,7 @@ function refilter() {
 
 function turn(step) {
   const target = page + step;
-  if (target < 1 || target > pageCount()) return;
+  if (!step || target < 1 || target > pageCount()) return;
   page = target;
   draw().catch(failed);
   byId("pictures").scrollIntoView();
@@ -97,11 +97,15 @@ function pressed(event) {
 function listen() {
   let timer;
   form.addEventListener("input", (event) => {
+    if (!event.target.matches("[type=search], [type=number]")) return;
     clearTimeout(timer);
+    timer = setTimeout(refilter, 200);
+  });
+  form.addEventListener("change", (event) => {
     if (["boxes", "mask"].includes(event.target.name)) {
       gallery.classList.toggle(`with-${event.target.name}`, event.target.checked);
       remember(settings(), page);
-    } else timer = setTimeout(refilter, event.target.name === "text" ? 200 : 0);
+    } else if (event.target.matches("select, [type=checkbox]")) refilter();
   });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -110,7 +114,10 @@ function listen() {
   form.addEventListener("reset", () => setTimeout(refilter));
   for (const pager of pagers) {
     pager.addEventListener("click", (event) => turn(Number(event.target.dataset.step ?? 0)));
-    pager.addEventListener("change", (event) => turn((Number.parseInt(event.target.value, 10) || page) - page));
+    pager.addEventListener("change", (event) => {
+      turn((Number.parseInt(event.target.value, 10) || page) - page);
+      event.target.value = page;
+    });
   }
   gallery.addEventListener("click", (event) => {
     const opener = event.target.closest("[data-open]") ?? event.target.closest(".figures")?.parentElement.querySelector("[data-open]");
