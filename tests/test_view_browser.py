@@ -29,7 +29,8 @@ COLORS = """
       .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
     const light = (color) => { const [r, g, b] = shown(color); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
     const behind = (node) => {
-      while (node && /rgba\\(0, 0, 0, 0\\)|transparent/.test(getComputedStyle(node).backgroundColor)) node = node.parentElement;
+      const clear = (each) => getComputedStyle(each).backgroundColor === "rgba(0, 0, 0, 0)";
+      while (node && clear(node)) node = node.parentElement;
       return getComputedStyle(node ?? document.body).backgroundColor;
     };
     return [...document.querySelectorAll("main *, header *")].filter((node) =>

@@ -67,9 +67,9 @@ def find_log(viewed: Viewed) -> Path | None:
 
 
 def _named_tokens(viewed: Viewed) -> Iterator[Path]:
-    for process in viewed.run.manifest.provenance:
+    for command in viewed.commands:
         try:
-            words = shlex.split(str(process.get("command", "")))
+            words = shlex.split(command)
         except ValueError:
             continue
         for word, following in zip(words, [*words[1:], ""], strict=True):

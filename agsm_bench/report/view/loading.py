@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,12 @@ class Viewed:
         said = stamps(manifest.limited, manifest.expected, found["scored"], found["unscored"])
         return [*said, *map(str, found.get("warnings", ())[:3])]
 
+    @property
+    def commands(self) -> list[str]:
+        """Of the processes that worked on the run, each once."""
+        noted = (process.get("command") for process in self.run.manifest.provenance)
+        return list(dict.fromkeys(str(command) for command in noted if command))
+
     @cached_property
     def detections(self) -> Mapping[str, tuple[Detection, ...]]:
         """By sample id, of the images that are recorded."""
@@ -81,6 +88,11 @@ class Shown:
     def tags(self) -> tuple[str, ...]:
         """In the benchmark's order."""
         return tuple(dict.fromkeys(self.prompt(sample).tag for sample in self.samples))
+
+    @property
+    def detected(self) -> bool:
+        """Whether a detector has looked at any image."""
+        return any(each.detections for each in self.runs)
 
     @cached_property
     def differing(self) -> list[str]:
@@ -148,29 +160,47 @@ def _check_alike(runs: Sequence[Run]) -> None:
 
 def _viewed(run: Run, label: str) -> Viewed:
     """Raises MissingError where a file is damaged or there is nothing to show."""
-    folder, summary = run.folder, {}
-    again = f"Score the run again: agsm-bench score {folder}"
-    if (folder / SUMMARY).is_file():
-        with readable(folder / SUMMARY, again):
-            summary = checked(json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
-            if not {"metrics", "scored", "unscored", "unscored_samples"} <= summary.keys():
-                raise ValueError("it is of no run")
+    folder, summary = run.folder, _summary(run.folder)
     if (folder / SCORES).is_file():  # of a run that is kept without its images
         reasons: dict[str, dict[str, str]] = {}
         for each in summary.get("unscored_samples", ()):
             reasons.setdefault(each["sample_id"], {})[each["metric"]] = str(each["reason"])
         return Viewed(run, label, sample_values(folder), reasons, summary)
     scores = run.scores()
-    found = Viewed(
-        run,
-        label,
-        {key: {name: score.value for name, score in row.items()} for key, row in scores.items()},
-        {key: {name: score.reason for name, score in row.items() if score.reason} for key, row in scores.items()},
-        summary,
-    )
+    with readable(folder / "scores.jsonl", _again(folder)):
+        values = {key: {name: _number(score.value) for name, score in row.items()} for key, row in scores.items()}
+    reasons = {key: {name: str(s.reason) for name, s in row.items() if s.reason} for key, row in scores.items()}
+    found = Viewed(run, label, values, reasons, summary)
     if not found.samples:
         raise MissingError(f"{folder} is empty: it holds no images and no scores.", "Finish it with agsm-bench eval.")
     return found
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    """What the page uses of it, checked; empty where there is none."""
+    if not (folder / SUMMARY).is_file():
+        return {}
+    with readable(folder / SUMMARY, _again(folder)):
+        data = checked(json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
+        for metric in data["metrics"].values():
+            _ = [_number(metric[key]) for key in ("value", "low", "high", "n", "clusters")]
+        unscored = [{key: each[key] for key in ("sample_id", "metric", "reason")} for each in data["unscored_samples"]]
+        counts = {key: int(data[key]) for key in ("scored", "unscored")}
+        return counts | {
+            "metrics": data["metrics"],
+            "unscored_samples": unscored,
+            "warnings": list(data.get("warnings", ())),
+        }
+
+
+def _again(folder: Path) -> str:
+    return f"Score the run again: agsm-bench score {folder}"
+
+
+def _number(value: Any) -> float | None:
+    if value is not None and not isfinite(value):
+        raise ValueError(f"a value of {value}")
+    return None if value is None else float(value)
 
 
 def _prompts(runs: Iterable[Run], samples: Iterable[str], benchmark: Benchmark) -> dict[str, Prompt]:

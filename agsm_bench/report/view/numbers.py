@@ -28,6 +28,11 @@ class Row:
     differences: tuple[Interval | None, ...]
     """Of each further run against the first, paired on the images that both have scored."""
 
+    @property
+    def n(self) -> int:
+        """Images that a difference is over, or the first run's."""
+        return next((each.n for each in (*self.differences, *self.values) if each), 0)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -130,5 +135,5 @@ def _stored(each: Viewed, name: str) -> Interval | None:
     found: Mapping[str, Any] = each.summary.get("metrics", {}).get(name, {})
     if found.get("value") is None:
         return None
-    value, low, high = (float(found[key]) if found[key] is not None else nan for key in ("value", "low", "high"))
-    return Interval(value, low, high, int(found["n"]), int(found["clusters"])) if isfinite(value) else None
+    low, high = (nan if found[key] is None else float(found[key]) for key in ("low", "high"))
+    return Interval(float(found["value"]), low, high, int(found["n"]), int(found["clusters"]))

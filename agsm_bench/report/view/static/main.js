@@ -89,8 +89,8 @@ function pressed(event) {
     byId("filters-box").open = true;
     form.elements.text.focus();
   } else if (event.key === "b") {
-    const box = dialog.open ? byId("dialog-boxes") : form.elements.boxes;
-    box.click();
+    const box = dialog.open ? dialog.querySelector("[data-shows=boxes]") : form.elements.boxes;
+    box?.click();
   }
 }
 
@@ -130,8 +130,10 @@ function listen() {
   dialog.addEventListener("close", () => {
     gallery.querySelector(`[data-open="${dialog.dataset.place}"]`)?.focus();
   });
-  byId("dialog-boxes").addEventListener("change", (event) => dialog.classList.toggle("with-boxes", event.target.checked));
-  dialog.classList.add("with-boxes", "with-mask");
+  dialog.addEventListener("change", (event) => {
+    dialog.classList.toggle(`with-${event.target.dataset.shows}`, event.target.checked);
+  });
+  dialog.classList.add("with-boxes");
   document.addEventListener("keydown", pressed);
 }
 
