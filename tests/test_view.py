@@ -247,6 +247,15 @@ def test_damaged_and_empty_runs_are_one_line(cli: Cli, tmp_path: Path) -> None:
         (run / name).write_bytes(b'{"sample_id"\n' + whole)
         refused(cli("view", run, "--out", out), 3, name, "line 1")
         (run / name).write_bytes(whole)
+    broken = {
+        "detections.jsonl": ('"score": ', '"score": "x", "was": '),
+        "scores.jsonl": ('"value": 1.0', '"value": "x"'),
+    }
+    for name, (old, new) in broken.items():
+        text = (run / name).read_text()
+        (run / name).write_text(text.replace(old, new))
+        refused(cli("view", run, "--out", out), 3, name)
+        (run / name).write_text(text)
     kept = make_kept(tmp_path / "kept", 1, 0.5)
     lines = (kept / "scores.csv").read_text().splitlines(keepends=True)
     (kept / "scores.csv").write_text("".join(lines[:100]))

@@ -108,7 +108,7 @@ class _Rows:
 
     def _shot(self, each: Viewed, sample_id: str) -> Shot:
         recorded = each.run.records.images.get(sample_id)
-        if recorded is None:
+        if not recorded:
             return Shot(absent="the run has no image here")
 
         def read() -> bytes:
@@ -117,7 +117,7 @@ class _Rows:
                 raise ValueError("the image is absent or altered")
             return data
 
-        return self.thumbnails.shot(recorded, read)
+        return self.thumbnails.shot(str(recorded), read)
 
     def _given(self, prompt: Prompt) -> dict[str, Any]:
         given = self.givens[prompt.id]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from math import isfinite
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from agsm_bench import plugins
 from agsm_bench.benchmark import Benchmark
-from agsm_bench.detections import read_detections
+from agsm_bench.detections import DETECTIONS, read_detections
 from agsm_bench.errors import MissingError, UserError
 from agsm_bench.records import split_id
 from agsm_bench.report.evidence import SCORES, Values, sample_values
@@ -61,9 +61,10 @@ class Viewed:
     @cached_property
     def detections(self) -> Mapping[str, tuple[Detection, ...]]:
         """By sample id, of the images that are recorded."""
-        images = self.run.records.images
-        found = read_detections(self.run.folder)
-        return {each.sample_id: each.detections for each in found if images.get(each.sample_id) == each.image}
+        images, path = self.run.records.images, self.run.folder / DETECTIONS
+        found = [each for each in read_detections(path.parent) if images.get(each.sample_id) == each.image]
+        with readable(path, f"Delete it, and score the run again: rm {path}"):
+            return {each.sample_id: tuple(map(_checked, each.detections)) for each in found}
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,11 @@ def _summary(folder: Path) -> dict[str, Any]:
 
 def _again(folder: Path) -> str:
     return f"Score the run again: agsm-bench score {folder}"
+
+
+def _checked(found: Detection) -> Detection:
+    x0, y0, x1, y1 = map(float, found.box)
+    return replace(found, box=(x0, y0, x1, y1), score=float(found.score))
 
 
 def _number(value: Any) -> float | None:

@@ -10,7 +10,7 @@ function scoresTable(place, row) {
   const head = el("tr", {}, el("th", { scope: "col" }, "score"), ...meta.runs.map((each, run) => el("th", { scope: "col", class: `r${run % 6}` }, each.label)));
   const lines = meta.metrics.map((metric, number) => {
     const cells = meta.runs.map((_, run) => {
-      const why = number === meta.verdicts[0] ? null : row.runs[run].why?.[number];
+      const why = number === meta.verdicts[settings().judge] ? null : row.runs[run].why?.[number];
       const value = short(samples.values[run][number][place]);
       return el("td", {}, value, why ? el("small", {}, why) : null);
     });
