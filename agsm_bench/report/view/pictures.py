@@ -73,7 +73,7 @@ class Thumbnails:
             return Shot(data_uri(data, "png"), width, height)
         image.thumbnail((THUMBNAIL, THUMBNAIL))
         stream = io.BytesIO()
-        image.save(stream, "WEBP", quality=82)
+        image.save(stream, "WEBP", quality=82, method=2)
         name = f"{key}-{width}x{height}.webp"
         path = self.root / _address(name)
         with self._writing:
