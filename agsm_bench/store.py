@@ -6,7 +6,8 @@
     samples.jsonl                        one line a finished image: its sample id and the PNG's SHA-256
     scores.jsonl                         one line a score, with the hash of the image that it judges and the
                                          version of what judged it
-    summary.json                         written last; absent as soon as anything changes
+    summary.json                         written last, sealed with its hash (`agsm_bench.summary_file`); absent as
+                                         soon as anything changes
 
 Finalised, `images/`, `samples.jsonl`, `scores.jsonl` and `summary.json` are equal byte for byte, whatever
 order, resume or shards (`agsm_bench.shards`) made them.
@@ -31,13 +32,12 @@ from agsm_bench.jsonl import write_atomically, writing
 from agsm_bench.locking import alone
 from agsm_bench.manifest import MANIFEST, Manifest, load_manifest
 from agsm_bench.records import Records, split_id
+from agsm_bench.summary_file import SUMMARY, SUMMARY_SCHEMA, write_summary
 from agsm_bench.types import Prompt, RunSpec, Sample, Score
 
 if TYPE_CHECKING:
     from agsm_bench.stats import Interval
 
-SUMMARY = "summary.json"
-SUMMARY_SCHEMA = 1
 LOCK = ".lock"
 
 
@@ -182,9 +182,7 @@ class Run:
         summary |= {"warnings": [*warnings]} if warnings else {}
         with self.changing():
             self.records.rewrite()
-            text = json.dumps(summary, sort_keys=True, indent=1, allow_nan=False) + "\n"
-            write_atomically(self.folder / SUMMARY, text.encode())
-        return summary
+            return write_summary(self.folder, summary)
 
     def image_path(self, sample_id: str) -> Path:
         """Where a sample's image lies."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from agsm_bench.report.runs import find_runs
 from agsm_bench.report.tables import JoinedTable, Measured, join
+from agsm_bench.summary_file import write_summary
 
 KEYS = ("mean", "single_object", "two_object", "counting", "colors", "position", "color_attr", "strict_mean")
 METRICS = (*(f"geneval/{key}" for key in KEYS), "shapes/too_many", "shapes/too_few")
@@ -34,7 +34,7 @@ def summary(value: float, trainer: str | None = None, seed: int = 0, **changes: 
 def write(name: str, data: dict[str, Any], root: Path = Path("runs")) -> Path:
     folder = root / name
     folder.mkdir(parents=True)
-    (folder / "summary.json").write_text(json.dumps(data), encoding="utf-8")
+    write_summary(folder, data)
     return folder
 
 

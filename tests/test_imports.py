@@ -14,7 +14,7 @@ LEVELS = (
     ("stats", "hypotheses", "seeds", "identity", "provenance", "jsonl", "locking", "folders", "tokens.header"),
     (
         *("contracts", "protocol", "model_options", "weights", "variant", "manifest", "records"),
-        *("store", "images", "shards", "detections", "plugins"),
+        *("summary_file", "store", "images", "shards", "detections", "plugins"),
         *("metric", "weight_files", "state_dicts", "frechet", "preprocessing", "pixel_pairs", "clip_encoder"),
         *("benchmark", "columns", "detector", "opencv_resize", "mmdet_names", "editor", "request"),
         "unigenbench.options",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from math import isfinite
@@ -23,7 +22,8 @@ from agsm_bench.jsonl import write_atomically
 from agsm_bench.manifest import MANIFEST
 from agsm_bench.records import split_id
 from agsm_bench.report.files import readable
-from agsm_bench.store import SUMMARY, Run
+from agsm_bench.store import Run
+from agsm_bench.summary_file import SUMMARY, read_summary, write_summary
 from agsm_bench.tokens.header import TOKENS_FILE
 from agsm_bench.training import log
 from agsm_bench.training.run import CONFIG_FILE
@@ -50,8 +50,8 @@ def sample_values(folder: Path) -> Values:
         if not scores:
             raise MissingError(f"{folder} holds no scores.", f"Score it: agsm-bench score {folder}")
         return {key: {name: score.value for name, score in row.items()} for key, row in scores.items()}
+    expected = read_summary(folder)["expected"]
     with readable(path, AGAIN):
-        expected = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["expected"]
         rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), strict=True))
         if len(rows) != expected:
             raise ValueError(f"{len(rows)} of {expected} samples")
@@ -61,7 +61,7 @@ def sample_values(folder: Path) -> Values:
 def keep(folder: Path, into: Path) -> Path | None:
     """Copies what is kept of a finished run or training into a folder of its name; None for anything else."""
     if (folder / SUMMARY).is_file():
-        names = [SUMMARY, MANIFEST]
+        names = [MANIFEST]
     elif any((folder / name).is_file() for name in (TOKENS_FILE, VARIANT_FILE)):
         names = [name for name in (CONFIG_FILE, TOKENS_FILE, VARIANT_FILE) if (folder / name).is_file()]
     else:
@@ -70,7 +70,8 @@ def keep(folder: Path, into: Path) -> Path | None:
     for name in names:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / name, target / name)
-    if SUMMARY in names:
+    if MANIFEST in names:
+        write_summary(target, read_summary(folder))
         write_atomically(target / SCORES, _table(sample_values(folder)).encode())
     else:
         write_atomically(target / CURVE, curve_of(list(log.read(folder / log.LOG_FILE))).encode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any
 from agsm_bench import plugins
 from agsm_bench.contracts import Backbone
 from agsm_bench.errors import UserError
-from agsm_bench.report.files import checked, readable
+from agsm_bench.report.files import readable
 from agsm_bench.report.summary import percent
+from agsm_bench.summary_file import SUMMARY, read_summary
 from agsm_bench.tokens.header import TOKENS_FILE, TokensHeader
 
 HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)@(?P<commit>\w+)")
@@ -157,9 +157,8 @@ def _number(name: str, value: float) -> str:
 
 
 def _summary(folder: Path, header: TokensHeader) -> Mapping[str, Any]:
-    path = folder / "summary.json"
-    with readable(path, f"Score the run again: agsm-bench score {folder}"):
-        data: Mapping[str, Any] = checked(json.loads(path.read_text(encoding="utf-8")))
+    data = read_summary(folder)
+    with readable(folder / SUMMARY, f"Score the run again: agsm-bench score {folder}"):
         tokens = data["run"]["tokens"] or {}
     if tokens.get("hash") != header.tokens_hash:
         raise UserError(f"{folder} is not a run of these tokens.", "Name runs of `agsm-bench eval --tokens` with them.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import hypot, sqrt
@@ -13,7 +12,7 @@ from typing import Any, Literal
 from agsm_bench.errors import MissingError
 from agsm_bench.hypotheses import student
 from agsm_bench.identity import canonical_json
-from agsm_bench.report.files import checked, readable, results_dir
+from agsm_bench.report.files import readable, results_dir
 from agsm_bench.report.recipes import (
     Recipe,
     Training,
@@ -23,6 +22,7 @@ from agsm_bench.report.recipes import (
     sampling_differences,
     training_differences,
 )
+from agsm_bench.summary_file import SEAL, SUMMARY, UNSEALED, read_summary
 
 REPRODUCED = Path("runs/reproduce")
 """Where `agsm-bench reproduce` puts its runs."""
@@ -89,7 +89,7 @@ class Run:
 def find_runs(extra: Sequence[Path] = ()) -> list[Run]:
     """The runs given, those below `./runs` and `./runs/reproduce`, and the ones that ship, each identity once."""
     for folder in extra:
-        if not (folder / "summary.json").is_file():
+        if not (folder / SUMMARY).is_file():
             raise MissingError(f"{folder} has no summary.json.", "Name a folder that agsm-bench eval wrote.")
     roots = (Path("runs"), REPRODUCED, results_dir() / "runs")
     found = [path.parent for root in roots for path in sorted(root.glob("*/summary.json"))]
@@ -102,10 +102,9 @@ def find_runs(extra: Sequence[Path] = ()) -> list[Run]:
 
 
 def read_run(folder: Path) -> Run:
-    """A run folder's summary."""
-    path = folder / "summary.json"
-    with readable(path, f"Score the run again: agsm-bench score {folder}"):
-        data = checked(json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant))
+    """A run folder's summary. Raises MissingError where it is absent, damaged or edited by hand."""
+    data = read_summary(folder)
+    with readable(folder / SUMMARY, f"Score the run again: agsm-bench score {folder}"):
         run, tokens = data["run"], data["run"]["tokens"] or {}
         tuning = run.get("variant") or {}
         return Run(
@@ -123,7 +122,7 @@ def read_run(folder: Path) -> Run:
             limited=bool(data["limited"]),
             incomplete=_incomplete(data),
             unscored=int(data["unscored"]),
-            warnings=tuple(data.get("warnings", ())),
+            warnings=(*data.get("warnings", ()), *([] if SEAL in data else [UNSEALED])),
             cells={k: _cell(m) for k, m in data["metrics"].items() if m["value"] is not None},
             tuning=tuning,
         )
@@ -207,7 +206,3 @@ def _incomplete(data: Mapping[str, Any]) -> str:
 def _cell(metric: Mapping[str, Any]) -> Cell:
     value, low, high = (float(metric[key]) for key in ("value", "low", "high"))
     return Cell(value, low, high, int(metric["n"]), int(metric["clusters"]))
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number")

@@ -12,6 +12,7 @@ from agsm_bench.manifest import MANIFEST, load_manifest
 from agsm_bench.report.files import results_dir
 from agsm_bench.report.recipes import Recipe, Training, pairs_differences, training_differences
 from agsm_bench.report.runs import REPRODUCED, Run, fills, find_runs, pairs_in_use, read_run
+from agsm_bench.summary_file import SUMMARY
 from agsm_bench.tokens.header import TOKENS_FILE, read_header
 from agsm_bench.training.preferences import PREFERENCES_FILE, Preferences, list_preferences
 from agsm_bench.training.run import CONFIG_FILE
@@ -62,7 +63,7 @@ def scan(out: Path, quick: bool) -> Found:
         load_manifest(path.parent)
     for path in sorted(out.glob(f"*/{CONFIG_FILE}")):
         read_json(path, f"Delete {path.parent} to train again.")
-    own = _holding("summary.json", [out])
+    own = _holding(SUMMARY, [out])
     roots = [out] if quick else [out, Path("runs"), REPRODUCED, results_dir() / "runs"]
     tokens = [Trained(folder, read_header(folder).training) for folder in _holding(TOKENS_FILE, roots)]
     variants = [Trained(folder, describe_variant(folder).describe()) for folder in _holding(VARIANT_FILE, roots)]

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from agsm_bench.benchmark import Read
 from agsm_bench.contracts import Progress
 from agsm_bench.errors import UserError
-from agsm_bench.folders import write_json
 from agsm_bench.provenance import provenance
 from agsm_bench.scoring.items import Item, reader
 from agsm_bench.scoring.results import score_items
@@ -22,7 +21,7 @@ from agsm_bench.scoring.selection import choose, known
 from agsm_bench.scoring.settings import PassSettings, default_device
 from agsm_bench.scoring.sheet import FolderSheet
 from agsm_bench.stats import Interval
-from agsm_bench.store import SUMMARY
+from agsm_bench.summary_file import write_summary
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,8 +107,7 @@ def score_collection(
             "unscored": [asdict(score) for score in found.unscored],
             "provenance": provenance(how.settings.device),
         }
-        write_json(out / SUMMARY, summary)
-    return summary
+        return write_summary(out, summary)
 
 
 def entry(name: str, interval: Interval) -> dict[str, Any]:
