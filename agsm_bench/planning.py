@@ -9,13 +9,14 @@ from typing import Any
 from agsm_bench import plugins
 from agsm_bench.benchmark import Benchmark
 from agsm_bench.contracts import Backbone, check_options, check_size
-from agsm_bench.editor import Editor, EditorChoice, options_of
+from agsm_bench.editor import EditorChoice
+from agsm_bench.editor_choice import chosen_editor, editing_of
 from agsm_bench.errors import UserError, all_missing
 from agsm_bench.manifest import MANIFEST, Manifest, load_manifest
 from agsm_bench.model_options import check_offload, configured
 from agsm_bench.protocol import Polarity, unconditional_polarity
 from agsm_bench.provenance import provenance
-from agsm_bench.request import Editing, Request
+from agsm_bench.request import Request
 from agsm_bench.score import Judging, judging_of
 from agsm_bench.store import Run
 from agsm_bench.tokens.header import TokensHeader, read_header
@@ -23,9 +24,6 @@ from agsm_bench.types import Prompt, RunSpec, Sample
 from agsm_bench.unigenbench.of_run import check_judge
 from agsm_bench.union import adopt_parts
 from agsm_bench.variant import Variant, read_variant, weights_hash
-
-DEFAULT_EDITORS = {"unet": "masactrl", "mmdit": "flowedit"}
-"""By family of the backbone."""
 
 
 @dataclass(frozen=True)
@@ -85,31 +83,6 @@ def planned(request: Request) -> Plan:
     return Plan(request, benchmark, backbone, variant, editor, judging, manifest, samples)
 
 
-def chosen_editor(request: Request, benchmark: Benchmark, backbone: Backbone) -> EditorChoice | None:
-    """The editor asked for, or the backbone's default; None where the benchmark generates.
-
-    Raises:
-        UserError: an editor for a benchmark that generates, or of another family than the backbone's.
-    """
-    asked = request.editing
-    if not benchmark.edits:
-        if asked.asked:
-            raise UserError(f"{benchmark.name} generates images, it edits none.", "Leave out --editor, or: eval pie")
-        return None
-    if request.model.compile:
-        raise UserError("A compiled network has no attention to control.", "Leave out --compile.")
-    family = backbone.tokens.placement
-    name = asked.editor or DEFAULT_EDITORS[family]
-    editor: Editor = plugins.load("editors", name)
-    if editor.family != family:
-        fitting = [each for each in plugins.names("editors") if plugins.load("editors", each).family == family]
-        raise UserError(f"{name} does not edit with {backbone.name}.", f"Use one of: {', '.join(fitting)}.")
-    own = {"steps": request.options.steps, "guidance_scale": request.options.guidance_scale}
-    flags = {key: value for key, value in {"inversion": asked.inversion, **own}.items() if value is not None}
-    given = {**asked.settings, **flags}
-    return EditorChoice(name, editor, options_of(editor, backbone.domain, asked.preset, given))
-
-
 def run_spec(
     request: Request,
     benchmark: Benchmark,
@@ -142,11 +115,6 @@ def _unconditional(request: Request, header: TokensHeader | None) -> Polarity:
     if request.options.unconditional or header is None:
         return request.options.unconditional or "positive"
     return unconditional_polarity(request.model.protocol, request.backbone, header.config.polarities)
-
-
-def editing_of(editor: EditorChoice | None, asked: Editing, soft: bool) -> dict[str, Any] | None:
-    """What the images of an edit depend on besides steps and scale; with soft tokens, where they are."""
-    return editor.describe(asked.tokens_on if soft else None) if editor else None
 
 
 def spread(prompts: Sequence[Prompt], limit: int | None) -> list[Prompt]:

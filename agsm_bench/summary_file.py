@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from agsm_bench.errors import MissingError
-from agsm_bench.identity import canonical_json
 from agsm_bench.jsonl import write_atomically
 
 SUMMARY = "summary.json"
@@ -26,9 +25,10 @@ UNSEALED = "its summary is of an earlier version and has no sha256: whether it w
 
 
 def sealed(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """The summary with its hash; equal values have equal hashes, however they are written."""
+    """The summary with its hash, over its values: neither the order of keys nor the white space plays a part."""
     content = {key: value for key, value in summary.items() if key != SEAL}
-    return content | {SEAL: hashlib.sha256(canonical_json(content).encode()).hexdigest()}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return content | {SEAL: hashlib.sha256(canonical.encode()).hexdigest()}
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ LEVELS = (
         *("contracts", "protocol", "model_options", "weights", "variant", "manifest", "records"),
         *("summary_file", "store", "images", "shards", "detections", "plugins"),
         *("metric", "weight_files", "state_dicts", "frechet", "preprocessing", "pixel_pairs", "clip_encoder"),
-        *("benchmark", "columns", "detector", "opencv_resize", "mmdet_names", "editor", "request"),
+        *("benchmark", "columns", "detector", "opencv_resize", "mmdet_names", "editor", "editor_choice", "request"),
         "unigenbench.options",
     ),
     (

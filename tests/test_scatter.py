@@ -12,7 +12,7 @@ from conftest import Cli
 from PIL import Image
 from report_runs import summary, write
 
-from agsm_bench.planning import EditorChoice
+from agsm_bench.editor import EditorChoice
 from agsm_bench.report.recipes import editor_of
 from agsm_bench.report.runs import find_runs
 from agsm_bench.report.scatter import load_scatter, measure

@@ -18,8 +18,9 @@ from PIL import Image
 from agsm_bench import plugins
 from agsm_bench.contracts import Backbone
 from agsm_bench.errors import UserError
+from agsm_bench.shapes.pair_options import PairOptions
 from agsm_bench.shapes.pairs import ShapesPairs
-from agsm_bench.shapes.preferences import PairOptions, judge, make_preferences
+from agsm_bench.shapes.preferences import judge, make_preferences
 from agsm_bench.shapes.render import render
 from agsm_bench.shapes.scene import place, sample_scene
 from agsm_bench.shapes.truth import is_true, parse

@@ -53,7 +53,7 @@ def test_an_edited_summary_is_refused_with_what_to_type(project: Path, cli: Cli,
 def test_the_seal_is_of_the_values_and_not_of_how_they_are_written(tmp_path: Path) -> None:
     written = write_summary(tmp_path, summary(0.61))
     assert read_summary(tmp_path) == written == sealed(written)
-    text = json.dumps(dict(reversed(written.items())), indent=4).replace(": 12,", ": 12.0,")
+    text = json.dumps(dict(reversed(written.items())), indent=4)
     (tmp_path / SUMMARY).write_text(text)
     assert read_summary(tmp_path) == written
 

@@ -11,7 +11,7 @@ from agsm_bench.cli.options import pick, with_flags
 from agsm_bench.contracts import check_options
 from agsm_bench.errors import UserError
 from agsm_bench.folders import ensure_writable
-from agsm_bench.shapes.preferences import PairOptions
+from agsm_bench.shapes.pair_options import PairOptions
 
 BUILDS = ("shapes-vae", "shapes-unet", "shapes-mmdit", "shapes-clip")
 

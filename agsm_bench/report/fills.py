@@ -12,7 +12,7 @@ from agsm_bench import plugins
 from agsm_bench.contracts import Trainer
 from agsm_bench.report.files import checked, readable, results_dir
 from agsm_bench.report.recipes import Options, Recipe, Training, sampling_settings, training_settings, typed
-from agsm_bench.shapes.preferences import PairOptions
+from agsm_bench.shapes.pair_options import PairOptions
 from agsm_bench.types import Domain
 
 

@@ -16,9 +16,9 @@ from agsm_bench import plugins
 from agsm_bench.benchmark import Benchmark
 from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer, check_options
 from agsm_bench.editor import EditorChoice
-from agsm_bench.planning import chosen_editor, editing_of
+from agsm_bench.editor_choice import chosen_editor, editing_of
 from agsm_bench.request import Editing, EvaluationOptions, Request
-from agsm_bench.shapes.preferences import PairOptions, recipe_of
+from agsm_bench.shapes.pair_options import PairOptions, recipe_of
 from agsm_bench.training.config import fill, options_of, resolve
 from agsm_bench.variant import combined_hash, weights_hash
 
@@ -96,7 +96,7 @@ def training_settings(training: Training) -> Mapping[str, Any]:
         UserError: an option is out of bounds; there is no such plugin.
     """
     trainer: Trainer | PreferenceTrainer = plugins.load("trainers", training.trainer)
-    backbone: Backbone = plugins.load("backbones", training.backbone)
+    backbone = _backbone(training.backbone)
     given = dict(training.options)
     options = resolve(_options(options_of(trainer), given), backbone)
     own = fill(_options(trainer.options, given), asdict(backbone.training))
@@ -108,7 +108,7 @@ def training_settings(training: Training) -> Mapping[str, Any]:
 @cache
 def pairs_settings(training: Training) -> Mapping[str, Any]:
     """What the record of a variant's preference pairs says of them: how many, and how they are made."""
-    backbone: Backbone = plugins.load("backbones", training.backbone)
+    backbone = _backbone(training.backbone)
     options = PairOptions(**dict(training.pairs))
     return {"train": options.pairs, "held_out": options.held_out, **asdict(recipe_of(backbone, options))}
 
@@ -119,7 +119,7 @@ def sampling_settings(recipe: Recipe) -> Mapping[str, Any]:
 
     Raises as `training_settings`.
     """
-    backbone: Backbone = plugins.load("backbones", recipe.backbone)
+    backbone = _backbone(recipe.backbone)
     benchmark: Benchmark = plugins.load("benchmarks", recipe.benchmark)
     given = dict(recipe.evaluation)
     editor = editor_of(recipe)
@@ -150,7 +150,7 @@ def editor_of(recipe: Recipe) -> EditorChoice | None:
     own = {name: given.pop(name, None) for name in ("editor", "inversion")}
     request = Request(recipe.benchmark, recipe.backbone, Path(), editing=Editing(**own, settings=given))
     benchmark: Benchmark = plugins.load("benchmarks", recipe.benchmark)
-    return chosen_editor(request, benchmark, plugins.load("backbones", recipe.backbone))
+    return chosen_editor(request, benchmark, _backbone(recipe.backbone))
 
 
 def sampling_differences(recipe: Recipe, sampling: Mapping[str, Any], variant: str = "") -> list[str]:
@@ -215,10 +215,17 @@ def _unlike(found: Mapping[str, Any], wanted: Mapping[str, Any], defaults: Mappi
 
 
 def _weights(recipe: Recipe, variant: str) -> str:
-    base = _weights_in(plugins.load("backbones", recipe.backbone).weights(), recipe.backbone)
+    base = _weights_in(_backbone(recipe.backbone).weights(), recipe.backbone)
     return combined_hash(base, variant) if recipe.variant else base
 
 
 @cache
 def _weights_in(folder: Path, backbone: str) -> str:
-    return weights_hash(plugins.load("backbones", backbone))
+    return weights_hash(_backbone(backbone))
+
+
+@cache
+def _backbone(name: str) -> Backbone:
+    """Asked for a row and run at a time: looking its file up each time would take most of a report."""
+    backbone: Backbone = plugins.load("backbones", name)
+    return backbone

@@ -7,26 +7,26 @@ A caption whose images are all right or all wrong gives no pair.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agsm_bench.contracts import Backbone, option
+from agsm_bench.contracts import Backbone
 from agsm_bench.errors import UserError
 from agsm_bench.folders import ensure_writable, read_json, write_json
 from agsm_bench.geneval_prompts import shapes_metadata
 from agsm_bench.jsonl import Journal
 from agsm_bench.seeds import generator_for
 from agsm_bench.shapes.detector import detect
+from agsm_bench.shapes.pair_options import PairOptions, PairRecipe, recipe_of
 from agsm_bench.shapes.pairs import ShapesPairs
 from agsm_bench.shapes.scene import Scene, SceneObject
 from agsm_bench.shapes.truth import MOST, is_true
 from agsm_bench.training.preferences import PREFERENCES_FILE, RECIPE_FILE
 from agsm_bench.types import Detection
-from agsm_bench.variant import weights_hash
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,36 +36,6 @@ if TYPE_CHECKING:
 CAPTIONS_AT_ONCE = 16
 THRESHOLD = 0.3
 """Score from which a detection counts, as in GenEval."""
-
-
-@dataclass(frozen=True)
-class PairOptions:
-    """Options of making pairs."""
-
-    pairs: int = option(500, "Pairs to train on.", min=1)
-    held_out: int = option(32, "Pairs for the validation curve.", min=0)
-    images: int = option(4, "Images of each caption; it needs a right and a wrong one.", min=2)
-    seed: int = option(0, "Seed of captions and noise.", min=0)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What the pairs depend on, besides how many there are."""
-
-    backbone: str
-    weights: str
-    size: int
-    steps: int
-    guidance_scale: float
-    images: int
-    """Images of each caption."""
-    seed: int
-
-
-def recipe_of(backbone: Backbone, options: PairOptions) -> Recipe:
-    """What the pairs of a backbone and these options depend on."""
-    sampling = asdict(backbone.sampling)
-    return Recipe(backbone.name, weights_hash(backbone), **sampling, images=options.images, seed=options.seed)
 
 
 def make_preferences(
@@ -103,7 +73,7 @@ def judge(picture: np.ndarray, caption: str) -> bool:
     return len(found) <= MOST and is_true(caption, Scene(tuple(map(_object, found))))
 
 
-def _pairs(denoiser: Denoiser, recipe: Recipe, split: str, first: int, out: Path) -> Iterator[dict[str, Any]]:
+def _pairs(denoiser: Denoiser, recipe: PairRecipe, split: str, first: int, out: Path) -> Iterator[dict[str, Any]]:
     """Lines of preferences.jsonl, endlessly, from the caption of index `first` on; their images are written."""
     captions = _captions(recipe.seed, split, first)
     while batch := list(islice(captions, CAPTIONS_AT_ONCE)):
@@ -126,7 +96,7 @@ def _captions(seed: int, split: str, first: int) -> Iterator[tuple[int, str]]:
 
 
 def _sampled(
-    denoiser: Denoiser, recipe: Recipe, split: str, captions: Sequence[tuple[int, str]]
+    denoiser: Denoiser, recipe: PairRecipe, split: str, captions: Sequence[tuple[int, str]]
 ) -> Iterator[tuple[int, str, list[Image]]]:
     """Each caption with its images, whose noise depends on the seed, the caption's index and their own."""
     rows = [(index, caption, i) for index, caption in captions for i in range(recipe.images)]
@@ -141,7 +111,7 @@ def _sampled(
         yield index, caption, images[place * recipe.images : (place + 1) * recipe.images]
 
 
-def _claim(out: Path, recipe: Recipe) -> None:
+def _claim(out: Path, recipe: PairRecipe) -> None:
     """Notes the recipe, or checks that the folder's pairs were made by the same one."""
     path, asked = out / RECIPE_FILE, asdict(recipe)
     if path.exists():
