@@ -100,7 +100,7 @@ def test_json_holds_every_value() -> None:
     assert coco["published"]["rows"][1]["values"]["image_reward"] == "34.50"
     ours = next(row for row in geneval["measured"]["rows"] if row["key"] == "ours")
     assert ours["cells"]["mean"]["value"] == 0.123456789
-    assert ours["runs"] == [{"name": "agsm", "identity": "agsm-0-0.123456789"}]
+    assert [(run["name"], run["identity"]) for run in ours["runs"]] == [("agsm", "agsm-0-0.123456789")]
 
 
 def test_every_measured_column_names_its_domain() -> None:

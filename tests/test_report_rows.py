@@ -61,7 +61,7 @@ def test_a_variant_never_fills_a_row_of_its_plain_base() -> None:
     write("dpo", summary(0.9, run=variant()))
     write("dpo-agsm", summary(0.9, "agsm", run=variant() | {"identity": "both"}))
     write("base", summary(0.61, run={"variant": None, "identity": "base"}))
-    assert [[run.folder.name for run in row.runs] for row in measured().rows[:3]] == [["base"], [], []]
+    assert [[run.name for run in row.runs] for row in measured().rows[:3]] == [["base"], [], []]
     assert {run.folder.name: run.variant for run in find_runs()} == {
         "base": None,
         "dpo": "diffusion_dpo",
@@ -84,7 +84,7 @@ def test_limited_and_incomplete_runs_never_enter_and_are_named() -> None:
 def test_a_limited_run_does_not_hide_the_complete_one_of_its_identity() -> None:
     write("a-smoke", summary(0.61, limited=True))
     write("b-full", summary(0.61))
-    assert [run.folder.name for run in measured().rows[0].runs] == ["b-full"]
+    assert [run.name for run in measured().rows[0].runs] == ["b-full"]
 
 
 def agsm(seed: int = 0, **options: Any) -> dict[str, Any]:
@@ -112,11 +112,9 @@ def test_runs_of_other_settings_are_left_out_with_what_differs(run: dict[str, An
     for index in range(3):
         write(f"other-{index}", run | {"run": run["run"] | {"identity": f"{index}"}})
     row = measured().rows[2]
-    assert [each.folder.name for each in row.runs] == ["default-0", "default-1"]
+    assert [each.name for each in row.runs] == ["default-0", "default-1"]
     assert row.cells["mean"].value == pytest.approx(0.6)
-    assert [(each.folder.name, why) for each, why in measured().left_out] == [
-        (f"other-{index}", reason) for index in range(3)
-    ]
+    assert [(each, why) for each, why in measured().left_out] == [(f"other-{index}", reason) for index in range(3)]
 
 
 def test_a_seed_counts_once_and_the_own_run_goes_before_the_shipped_one(project: Path) -> None:
@@ -125,15 +123,15 @@ def test_a_seed_counts_once_and_the_own_run_goes_before_the_shipped_one(project:
         write(f"own-{seed}", summary(value, "agsm", seed))
     write("shipped", summary(0.65, "agsm", 0), project / "results" / "runs")
     row = measured().rows[2]
-    assert [run.folder.name for run in row.runs] == ["own-0", "own-1"]
-    assert [(run.folder.name, why) for run, why in measured().left_out] == [("shipped", "another run has its seeds")]
+    assert [run.name for run in row.runs] == ["own-0", "own-1"]
+    assert [(run, why) for run, why in measured().left_out] == [("shipped", "another run has its seeds")]
 
 
 def test_a_record_that_spells_every_default_out_fills_the_row_too() -> None:
     spelt = {"batch": 4, "layers": 3, "apply": "down,mid", "init": "normal", "learning_rate": 0.003, "new": None}
     write("spelt", agsm(objective={"gamma_negative": 0.1, "gamma_positive": 1}, **spelt))
     write("terse", summary(0.6, "agsm", 1))
-    assert [run.folder.name for run in measured().rows[2].runs] == ["spelt", "terse"]
+    assert [run.name for run in measured().rows[2].runs] == ["spelt", "terse"]
 
 
 def test_a_run_fills_the_row_of_its_option_in_every_table_and_no_other() -> None:
@@ -142,7 +140,7 @@ def test_a_run_fills_the_row_of_its_option_in_every_table_and_no_other() -> None
     runs = find_runs()
     six = join(6, "shapes", runs).sections[0].measured
     assert six is not None
-    assert {row.key: [run.folder.name for run in row.runs] for row in six.rows if row.runs} == {
+    assert {row.key: [run.name for run in row.runs] for row in six.rows if row.runs} == {
         "gamma-0.5": ["half"],
         "gamma-0.1": ["default"],
     }

@@ -33,11 +33,11 @@ def measured() -> Measured:
 
 
 def filled() -> dict[str, list[str]]:
-    return {row.key: [run.folder.name for run in row.runs] for row in measured().rows if row.runs}
+    return {row.key: [run.name for run in row.runs] for row in measured().rows if row.runs}
 
 
 def left_out() -> dict[str, str]:
-    return {run.folder.name: reason for run, reason in measured().left_out}
+    return dict(measured().left_out)
 
 
 def unet(value: float, trainer: str | None = None, seed: int = 0) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def test_a_run_fills_the_row_of_its_weights_and_tokens() -> None:
     write("dpo", tuned(0.62))
     write("both", tuned(0.63, "agsm"))
     assert filled() == {
-        "unet": ["base"],
+        "sd15": ["base"],
         "sd15-ours": ["agsm"],
         "sd15-diffusion-dpo": ["dpo"],
         "sd15-diffusion-dpo-ours": ["both"],
@@ -129,8 +129,8 @@ def test_every_format_tells_the_weights_from_the_tokens() -> None:
     assert (row["row"], row["variant"], row["trainer"]) == ("sd15-diffusion-dpo-ours", "diffusion_dpo", "agsm")
     rows = json.loads(to_json(table_three()))["sections"][0]["measured"]["rows"]
     variants = {row["key"]: row["variant"] for row in rows}
-    assert variants["unet"] is None
-    assert variants["unet-dspo"] == {"trainer": "dspo", "options": {}}
+    assert variants["sd15"] is None
+    assert variants["unet-dspo"] == {"trainer": "dspo", "options": {}, "pairs": {}}
 
 
 def test_an_empty_row_says_the_whole_sequence() -> None:
@@ -156,7 +156,7 @@ def test_table_eight_shows_runs_of_both_backbones() -> None:
     write("unet", on_coco(unet(0.6, "agsm")))
     eight = join(8, "shapes", find_runs()).sections[0].measured
     assert eight is not None
-    assert {row.key: [run.folder.name for run in row.runs] for row in eight.rows if row.runs} == {
+    assert {row.key: [run.name for run in row.runs] for row in eight.rows if row.runs} == {
         "sd15-ours": ["unet"],
         "sd3-softrepa": ["mmdit"],
     }

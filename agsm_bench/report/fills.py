@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +73,35 @@ def load_fills(number: int, domain: Domain, size: Size | None = None) -> list[Fi
     if not path.is_file():
         return []
     with readable(path):
-        data = checked(tomllib.loads(path.read_text(encoding="utf-8")))
+        data = _contents(path)
     extra = _extra_columns(path.with_name("columns.toml"))
     with readable(path):
         return [_fill(path, entry, extra, size) for entry in data["fill"] if entry["domain"] == domain]
 
 
+def load_bases(number: int) -> dict[str, dict[str, str]]:
+    """Section -> key of a row -> that of the row which its differences are to, from the table's file."""
+    path = results_dir() / "tables" / f"table_{number:02d}.toml"
+    if not path.is_file():
+        return {}
+    with readable(path):
+        bases: dict[str, dict[str, str]] = _contents(path).get("bases", {})
+        return bases
+
+
+@cache
+def _parsed(text: str) -> Any:
+    """Parsed once for all that is read from it."""
+    return checked(tomllib.loads(text))
+
+
+def _contents(path: Path) -> Any:
+    return _parsed(path.read_text(encoding="utf-8"))
+
+
 def _extra_columns(path: Path) -> dict[str, dict[str, Any]]:
     with readable(path):
-        columns = checked(tomllib.loads(path.read_text(encoding="utf-8")))["columns"]
+        columns = _contents(path)["columns"]
         return {key: {"key": key, **column} for key, column in columns.items()}
 
 

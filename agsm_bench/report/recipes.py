@@ -7,7 +7,7 @@ defaults of these two. Everything else has its default, so the default AGSM run 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,17 @@ def sampling_settings(recipe: Recipe) -> Mapping[str, Any]:
     names = ("guidance_scale", "steps", "images_per_prompt", "unconditional")
     settings = {"size": backbone.sampling.size, **{name: getattr(options, name) for name in names}}
     return settings | flat_editing(editing_of(editor, Editing(), recipe.trainer is not None))
+
+
+def describe_protocol(recipe: Recipe) -> str:
+    """How the images of a row's backbone and editor are made where the row says nothing else, in words."""
+    settings = sampling_settings(replace(recipe, trainer=None, training=(), evaluation=(), variant=None))
+    editor = editor_of(recipe)
+    who = recipe.backbone + (f" with {editor.name}" if editor else "")
+    count = settings["images_per_prompt"]
+    images = "" if editor else f", {count} image{'s' * (count > 1)} a prompt"
+    size, steps, guidance = settings["size"], settings["steps"], typed(settings["guidance_scale"])
+    return f"{who}: {size} px, {steps} steps, guidance {guidance}{images}"
 
 
 def flat_editing(editing: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import hypot, sqrt
 from pathlib import Path
 from statistics import fmean, stdev
@@ -44,6 +44,10 @@ class Cell:
     clusters: int
     runs: int = 1
     interval: Literal["bootstrap95", "seeds95"] = "bootstrap95"
+
+    def scaled(self, scale: float) -> Cell:
+        """The value and its interval times `scale`."""
+        return replace(self, value=scale * self.value, low=scale * self.low, high=scale * self.high)
 
 
 @dataclass(frozen=True)

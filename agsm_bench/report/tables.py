@@ -23,8 +23,8 @@ from typing import Any, Literal
 
 from agsm_bench.errors import UserError
 from agsm_bench.report.files import checked, readable, results_dir
-from agsm_bench.report.fills import Fill, Size, load_fills
-from agsm_bench.report.recipes import Recipe
+from agsm_bench.report.fills import Fill, Size, load_bases, load_fills
+from agsm_bench.report.recipes import Recipe, describe_protocol
 from agsm_bench.report.runs import Cell, Run, combine, fills, is_kin, obstacles, pairs_in_use
 from agsm_bench.types import Domain
 
@@ -44,6 +44,8 @@ class Column:
     """Of measured values, for people."""
     optional: bool = False
     """Of ours: shown only where a run has it, as `score --metrics` adds it."""
+    scale: float = 1.0
+    """Of ours: what the metric is multiplied by, as the paper prints some of them times 100."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,21 @@ class PaperTable:
 
 
 @dataclass(frozen=True)
+class RunNote:
+    """What a table says of a run behind a row."""
+
+    name: str
+    """Of its folder."""
+    identity: str
+    seeds: tuple[int, int]
+    """Of the training and of the evaluation."""
+    expected: int
+    """Number of images."""
+    unscored: int
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class MeasuredRow:
     key: str
     paper: Row | None
@@ -82,8 +99,9 @@ class MeasuredRow:
     options: tuple[str, ...]
     """The options that the row is about, in words."""
     recipe: Recipe
-    runs: tuple[Run, ...]
+    runs: tuple[RunNote, ...]
     cells: Mapping[str, Cell]
+    """Column key -> what was measured, times the column's scale."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +112,20 @@ class Measured:
     benchmark: str
     columns: tuple[Column, ...]
     rows: tuple[MeasuredRow, ...]
-    left_out: tuple[tuple[Run, str], ...]
-    """Runs that do not enter, each with the reason."""
+    left_out: tuple[tuple[str, str], ...]
+    """Names of runs that do not enter, each with the reason."""
+    protocol: tuple[str, ...]
+    """How images are made, in words, of each backbone and editor."""
 
 
 @dataclass(frozen=True)
 class JoinedSection:
     published: Section
     measured: Measured | None
+    bases: Mapping[str, str]
+    """Key of a row -> that of the row which its differences are to; rows without one have none."""
+    used: Section | None = None
+    """Where the paper states settings: those of our trainings, marked where they differ."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +152,11 @@ def join(number: int, domain: Domain, runs: Sequence[Run], size: Size | None = N
     """The published table with what `runs` measured on `domain`; with `size`, what quick runs did."""
     paper = load_paper(number)
     known = {fill.section: fill for fill in load_fills(number, domain, size)}
-    joined = (JoinedSection(s, _measured(s, known[s.key], runs) if s.key in known else None) for s in paper.sections)
+    bases = load_bases(number)
+    joined = (
+        JoinedSection(s, _measured(s, known[s.key], runs) if s.key in known else None, bases.get(s.key, {}))
+        for s in paper.sections
+    )
     stamp = f"QUICK LOOK, NO RESULT: {size.describe()}." if size else ""
     return JoinedTable(paper, domain, tuple(joined), stamp)
 
@@ -143,12 +171,20 @@ def _measured(section: Section, fill: Fill, runs: Sequence[Run]) -> Measured:
     mine = [run for run in runs if run.domain == fill.domain]
     pairs = pairs_in_use((row.recipe for row in fill.rows), mine)
     usable = [run for run in mine if not _of_other_pairs(run, pairs)]
-    rows = []
+    rows, used = [], set[int]()
     for row, paper in zip(fill.rows, papers, strict=True):
         fitting = chosen(row.recipe, usable)
-        rows.append(MeasuredRow(row.key, paper, row.options, row.recipe, fitting, _cells(columns, fitting)))
+        notes = tuple(map(_note, fitting))
+        rows.append(MeasuredRow(row.key, paper, row.options, row.recipe, notes, _cells(columns, fitting)))
+        used |= set(map(id, fitting))
     shown = tuple(c for c in columns if not c.optional or any(c.key in row.cells for row in rows))
-    return Measured(fill.domain, fill.benchmark, shown, tuple(rows), _left_out(rows, mine, pairs))
+    left_out = _left_out(rows, [run for run in mine if id(run) not in used], pairs)
+    protocol = tuple(dict.fromkeys(describe_protocol(row.recipe) for row in fill.rows))
+    return Measured(fill.domain, fill.benchmark, shown, tuple(rows), left_out, protocol)
+
+
+def _note(run: Run) -> RunNote:
+    return RunNote(run.folder.name, run.identity, run.seeds, run.expected, run.unscored, run.warnings)
 
 
 def chosen(recipe: Recipe, runs: Iterable[Run]) -> tuple[Run, ...]:
@@ -165,24 +201,24 @@ def _of_other_pairs(run: Run, pairs: Mapping[str, str]) -> bool:
 
 
 def _left_out(
-    rows: Sequence[MeasuredRow], runs: Iterable[Run], pairs: Mapping[str, str]
-) -> tuple[tuple[Run, str], ...]:
+    rows: Sequence[MeasuredRow], unused: Iterable[Run], pairs: Mapping[str, str]
+) -> tuple[tuple[str, str], ...]:
     """The runs that fill no row of their backbone and trainer, each with what is in the way of the closest one."""
-    used = {id(run) for row in rows for run in row.runs}
     reasons = []
-    for run in sorted(runs, key=lambda run: run.folder.name):
+    for run in sorted(unused, key=lambda run: run.folder.name):
         kin = [obstacles(row.recipe, run) for row in rows if is_kin(row.recipe, run)]
-        if kin and id(run) not in used:
+        if kin:
             alike = "other preference pairs" if _of_other_pairs(run, pairs) else "another run has its seeds"
             closest = min(kin, key=len)
-            reasons.append((run, ", ".join(closest) or alike))
+            reasons.append((run.folder.name, ", ".join(closest) or alike))
     return tuple(reasons)
 
 
-def _cells(columns: Iterable[Column], runs: Sequence[Run]) -> dict[str, Cell]:
+def _cells(columns: Sequence[Column], runs: Sequence[Run]) -> dict[str, Cell]:
     metrics = {c.key: c.metric or "" for c in columns}
     found = {key: [run.cells[name] for run in runs if name in run.cells] for key, name in metrics.items()}
-    return {key: combine(metrics[key], cells) for key, cells in found.items() if cells}
+    scales = {c.key: c.scale for c in columns}
+    return {key: combine(metrics[key], cells).scaled(scales[key]) for key, cells in found.items() if cells}
 
 
 def _section(data: Mapping[str, Any]) -> Section:

@@ -1,0 +1,97 @@
+"""What is said below a table: how to read it, what is lacking, and the commands that fill it."""
+
+from __future__ import annotations
+
+from agsm_bench.report.commands import commands
+from agsm_bench.report.derived import base_labels, has_differences, measured_groups
+from agsm_bench.report.tables import JoinedSection, JoinedTable, Measured, Section
+
+
+def section_notes(section: JoinedSection, joined: JoinedTable) -> list[str]:
+    """In the order in which they are printed; the last one announces `to_fill`."""
+    measured, domain = section.measured, joined.domain
+    if measured is None:
+        return _unmeasured_section(section, joined)
+    notes = [joined.stamp] if joined.stamp else []
+    notes += _kinds(measured)
+    notes += _unmeasured(section.published, measured)
+    notes += _standing(measured)
+    notes += [f"Protocol, {measured.benchmark}: {'; '.join(measured.protocol)}."]
+    if any(row.cells for row in measured.rows):
+        notes.append(
+            "low–high: the 95% interval: of one run by bootstrap over prompts; of several, whose mean is shown, over "
+            "prompts and training seeds (Student's). n: images of a run. The paper gives neither intervals nor seeds."
+        )
+    notes += _marks_and_differences(section)
+    used = [run for row in measured.rows for run in row.runs]
+    notes += [f"{run.name}: {run.unscored} images unscored." for run in used if run.unscored]
+    notes += [f"{run.name}: {warning}" for run in used for warning in run.warnings]
+    if measured.left_out:
+        names = ", ".join(f"{name} ({reason})" for name, reason in measured.left_out)
+        notes.append(f"Runs left out, {len(measured.left_out)}: {names}.")
+    if to_fill(section):
+        quick = " --quick" if joined.stamp else ""
+        on = "" if domain == "shapes" else f" --domain {domain}"
+        notes.append(
+            f"Not measured yet. To fill it: agsm-bench reproduce --table {joined.paper.number}{on}{quick}, or:"
+        )
+    return notes
+
+
+def to_fill(section: JoinedSection) -> list[str]:
+    """The commands for the rows that nothing fills, each once."""
+    measured = section.measured
+    return list(dict.fromkeys(commands(row.recipe) for row in measured.rows if not row.cells)) if measured else []
+
+
+def _unmeasured_section(section: JoinedSection, joined: JoinedTable) -> list[str]:
+    if not any(column.direction for column in section.published.columns):
+        return []
+    return [f"Nothing of this section is measured on {joined.domain}.", *_marks_and_differences(section)]
+
+
+def _kinds(measured: Measured) -> list[str]:
+    if measured.domain == "photo":
+        return ["Published: the paper's numbers. Measured on photo: our runs, with the same metrics and scales."]
+    return [
+        f"Published: the paper's numbers, on photos. Measured on {measured.domain}: our runs. "
+        "Compare the differences between rows, not the values."
+    ]
+
+
+def _unmeasured(section: Section, measured: Measured) -> list[str]:
+    ours = {column.key for column in measured.columns}
+    missing = [column.label for column in section.columns if column.direction and column.key not in ours]
+    return [f"Not measured on {measured.domain}: {', '.join(missing)}."] if missing else []
+
+
+def _standing(measured: Measured) -> list[str]:
+    if measured.domain == "photo":
+        return []
+    notes = []
+    for backbone, rows in measured_groups(measured):
+        groups = ", ".join(dict.fromkeys(row.paper.group for row in rows if row.paper))
+        place = f"stands for the paper's {groups}" if groups else "is not in the paper"
+        notes.append(f"{backbone} {place}.")
+    return notes
+
+
+def _marks_and_differences(section: JoinedSection) -> list[str]:
+    published = section.published
+    printed = any(row.marks for row in published.rows)
+    second = "as printed" if printed else "computed, where there are three rows or more"
+    notes = [
+        "Bold: the best of a backbone, computed from the values alone. "
+        f"Underlined: the second best; published: {second}."
+    ]
+    measured = section.measured.rows if section.measured else ()
+    keys = [row.key for row in published.rows], [row.key for row in measured]
+    if any(has_differences(section, own) for own in keys):
+        bases = ", ".join(base_labels(section)) or "the row without soft tokens"
+        notes.append(
+            f"Δ: difference to the row of its group that it starts from ({bases}); "
+            "for its paired interval: agsm-bench compare."
+        )
+    if section.measured and section.measured.domain == "photo":
+        notes.append("to paper: measured minus published.")
+    return notes
