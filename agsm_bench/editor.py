@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal
 
-from agsm_bench.contracts import check_options, flag_of
+from agsm_bench.contracts import check_options, flag_of, hints_of
 from agsm_bench.errors import UserError
 from agsm_bench.types import Domain
 
@@ -71,7 +71,7 @@ def options_of(editor: Editor, domain: Domain, preset: Preset | None, given: Map
     known_names = [item.name for item in fields(editor.options)]
     if strange := [key for key in asked if key not in known_names]:
         raise UserError(f"The editor has no option '{strange[0]}'.", f"It has: {', '.join(known_names)}.")
-    hints = get_type_hints(editor.options)
+    hints = hints_of(editor.options)
     values = {key: _parsed(key, value, hints[key]) for key, value in asked.items()}
     options = editor.options(**{**editor.presets.get(name, {}), **values})
     check_options(options, _typed)

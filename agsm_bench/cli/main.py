@@ -36,7 +36,7 @@ COMMANDS = {
         "score:score",
         "Score a run again or by more metrics, merge shards, or score anybody's images; resumes.",
     ),
-    "report": ("report:report", "Print a table or figure of the paper with what our runs measured."),
+    "report": ("report:report", "Print tables or a figure of the paper with what our runs measured."),
     "view": (
         "view:view",
         "Write a page of runs side by side: numbers, pictures, training; opens from disk.",

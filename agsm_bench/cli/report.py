@@ -26,12 +26,13 @@ class Format(StrEnum):
     MD = "md"
     CSV = "csv"
     JSON = "json"
+    LATEX = "latex"
+    HTML = "html"
 
 
 WIDTH = 120
 """Columns of a table that goes to a file or a pipe."""
 PICTURES = (".png", ".svg", ".pdf")
-TEXTS = {Format.MD: render.to_markdown, Format.CSV: render.to_csv, Format.JSON: render.to_json}
 
 
 def report(
@@ -40,35 +41,43 @@ def report(
         int | None,
         typer.Option(help="The paper's figure, 4 or 5; --out with .png, .svg or .pdf draws it."),
     ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All tables; --out is a folder then.")] = False,
     domain: Annotated[DomainName, typer.Option(help="Where the measured values come from.")] = DomainName.SHAPES,
     format: Annotated[Format, typer.Option(help="How to print it.")] = Format.RICH,
     runs: Annotated[list[Path] | None, typer.Option(help="A further run folder; may be repeated.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A file to write instead of the standard output.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A file to write instead of the standard output; with --all a folder.")
+    ] = None,
 ) -> None:
-    """Print a table or figure of the paper with what our runs measured.
+    """Print tables or a figure of the paper with what our runs measured.
 
     agsm-bench report --table 1
 
     agsm-bench report --table 1 --format md --out table1.md
 
+    agsm-bench report --all --format html --out tables
+
     agsm-bench report --figure 4 --out figure4.png
     """
-    if (table is None) == (figure is None):
-        raise UserError("Which table?", "Use either --table N or --figure N.")
+    if (table is not None) + (figure is not None) + everything != 1:
+        raise UserError("Which table?", "Use one of --table N, --all and --figure N.")
     if figure is not None:
         _figure(figure, format, runs or (), out)
         return
-    assert table is not None
+    numbers = [*tables.NUMBERS] if table is None else [table]
+    for number in numbers:
+        tables.load_paper(number)  # an unknown table is said before any run is read
     name: Domain = "shapes" if domain is DomainName.SHAPES else "photo"
-    # an unknown table is said before any run is read
-    tables.load_paper(table)
-    joined = tables.join(table, name, find_runs(runs or ()))
-    text = terminal(joined, to_file=out is not None) if format is Format.RICH else TEXTS[format](joined)
+    found = find_runs(runs or ())
+    joined = [tables.join(number, name, found) for number in numbers]
     if out is None:
-        typer.echo(text, nl=False)
-        return
-    with writable(out):
-        out.write_text(text, encoding="utf-8")
+        typer.echo(render.all_as_text(joined, format) if everything else render.as_text(joined[0], format), nl=False)
+    elif everything:
+        with writable(out):
+            render.write_folder(joined, format, out)
+    else:
+        with writable(out):
+            out.write_text(render.FORMS[format](joined[0]), encoding="utf-8")
 
 
 def _figure(number: int, format: Format, runs: Sequence[Path], out: Path | None) -> None:
@@ -165,15 +174,3 @@ def writable(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror}).", "Choose another --out.") from error
-
-
-def terminal(joined: tables.JoinedTable, to_file: bool = False) -> str:
-    """The table as it is printed on the terminal, or, without one, for a file."""
-    from rich.console import Console
-
-    console = Console(highlight=False, force_terminal=False if to_file else None)
-    if not console.is_terminal:
-        console.width = WIDTH
-    with console.capture() as captured:
-        console.print(render.to_rich(joined, console.width), crop=False)
-    return captured.get()

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agsm_bench.cli.claims import terminal as claims_text
-from agsm_bench.cli.report import DomainName, figure_text, terminal
+from agsm_bench.cli.report import DomainName, figure_text
 from agsm_bench.errors import ExitCode, UserError
 from agsm_bench.report.fills import Size
+from agsm_bench.report.render import to_terminal
 from agsm_bench.report.runs import REPRODUCED
 from agsm_bench.report.tables import join
 from agsm_bench.types import Domain
@@ -114,7 +115,7 @@ def _print(asked: Asked, runs: Sequence[Run], size: Size | None) -> None:
     from agsm_bench.report.claims import judge, load_claims
 
     for number in asked.tables:
-        typer.echo(terminal(join(number, asked.domain, runs, size)), nl=False)
+        typer.echo(to_terminal(join(number, asked.domain, runs, size)), nl=False)
     for number in asked.figures:
         typer.echo(figure_text(number, runs), nl=False)
     if asked.claims:

@@ -26,8 +26,11 @@ def published_groups(section: Section) -> list[tuple[str, list[Row]]]:
 
 
 def measured_groups(measured: Measured) -> list[tuple[str, list[MeasuredRow]]]:
-    """The rows by our backbone, in order."""
-    return [(name, list(rows)) for name, rows in groupby(measured.rows, key=lambda row: row.recipe.backbone)]
+    """The rows by our backbone, in order, the paper's before those of ours alone."""
+    groups: dict[str, list[MeasuredRow]] = {}
+    for row in measured.rows:
+        groups.setdefault(row.recipe.backbone, []).append(row)
+    return list(groups.items())
 
 
 def published_marks(section: Section) -> dict[Place, Mark]:
@@ -113,7 +116,8 @@ def _keys(section: JoinedSection) -> list[str]:
 
 
 def _values(rows: Sequence[MeasuredRow], column: Column) -> dict[str, float]:
-    return {row.key: row.cells[column.key].value for row in rows if column.key in row.cells}
+    """Rounded as they are shown: what reads as equal is to have the same mark."""
+    return {row.key: round(row.cells[column.key].value, column.decimals) for row in rows if column.key in row.cells}
 
 
 def has_differences(section: JoinedSection, keys: Iterable[str]) -> bool:

@@ -110,7 +110,8 @@ def pairs_settings(training: Training) -> Mapping[str, Any]:
     """What the record of a variant's preference pairs says of them: how many, and how they are made."""
     backbone = _backbone(training.backbone)
     options = PairOptions(**dict(training.pairs))
-    return {"train": options.pairs, "held_out": options.held_out, **asdict(recipe_of(backbone, options))}
+    weights = _weights_in(backbone.weights(), training.backbone)
+    return {"train": options.pairs, "held_out": options.held_out, **asdict(recipe_of(backbone, options, weights))}
 
 
 @cache

@@ -7,7 +7,6 @@ forbids all three.
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -15,7 +14,6 @@ from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from agsm_bench.errors import MissingError, UserError
@@ -24,6 +22,7 @@ from agsm_bench.geneval_prompts import TAGS
 from agsm_bench.jsonl import write_atomically, writing
 from agsm_bench.records import split_id
 from agsm_bench.report.curves import Curve, training_curves
+from agsm_bench.report.pages import environment
 from agsm_bench.report.paired import CORRECT, LABELS, STRICT, Comparison, Side, compare, describe_tokens
 from agsm_bench.report.summary import VERDICTS, difference, notes, percent, points
 from agsm_bench.training.run import CONFIG_FILE
@@ -104,25 +103,25 @@ def write_page(base: Path, other: Path, out: Path, *, training_log: Path | None 
 
 
 def _render(found: Comparison, training: Training | None, title: str) -> str:
-    loader = PackageLoader("agsm_bench.report")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    filters = (percent, points, difference, describe_tokens, data_uri, csp_hash, chart_x)
-    environment.filters |= {function.__name__: function for function in filters} | {"settings": asdict}
+    filters = (percent, points, difference, describe_tokens, data_uri, chart_x)
+    named = {function.__name__: function for function in filters} | {"settings": asdict}
     tasks = [_task(found, tag) for tag in TAGS]
-    return environment.get_template("side_by_side.html").render(
-        title=title,
-        found=found,
-        spec=found.base.run.manifest.spec,
-        sides=(found.base, found.other),
-        same_noise=not {"backbone", "size"} & set(found.differing),
-        means=[(block, line) for block in found.blocks for line in block.lines if line.label == LABELS["mean"]],
-        words={key: word for key, (word, _) in VERDICTS.items()},
-        notes=list(notes(found)),
-        training=training,
-        tasks=[task for task in tasks if task.pairs],
-        totals={outcome: sum(task.counts[outcome] for task in tasks) for outcome in OUTCOMES},
+    return (
+        environment(**named)
+        .get_template("side_by_side.html")
+        .render(
+            title=title,
+            found=found,
+            spec=found.base.run.manifest.spec,
+            sides=(found.base, found.other),
+            same_noise=not {"backbone", "size"} & set(found.differing),
+            means=[(block, line) for block in found.blocks for line in block.lines if line.label == LABELS["mean"]],
+            words={key: word for key, (word, _) in VERDICTS.items()},
+            notes=list(notes(found)),
+            training=training,
+            tasks=[task for task in tasks if task.pairs],
+            totals={outcome: sum(task.counts[outcome] for task in tasks) for outcome in OUTCOMES},
+        )
     )
 
 
@@ -134,11 +133,6 @@ def data_uri(data: bytes, kind: str) -> str:
 def chart_x(value: float, shift: float = 0) -> str:
     """Where a share lies on the charts' axis, which runs from 173 to 398."""
     return f"{173 + 225 * value + shift:.1f}"
-
-
-def csp_hash(text: str) -> str:
-    """How a Content-Security-Policy names an inline style sheet."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _training(path: Path, side: Side) -> Training:

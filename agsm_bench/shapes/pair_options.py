@@ -32,7 +32,9 @@ class PairRecipe:
     seed: int
 
 
-def recipe_of(backbone: Backbone, options: PairOptions) -> PairRecipe:
-    """What the pairs of a backbone and these options depend on."""
+def recipe_of(backbone: Backbone, options: PairOptions, weights: str | None = None) -> PairRecipe:
+    """What the pairs of a backbone and these options depend on; `weights`: their hash where it is known."""
     sampling = asdict(backbone.sampling)
-    return PairRecipe(backbone.name, weights_hash(backbone), **sampling, images=options.images, seed=options.seed)
+    return PairRecipe(
+        backbone.name, weights or weights_hash(backbone), **sampling, images=options.images, seed=options.seed
+    )

@@ -77,6 +77,19 @@ class Grid:
         )
         return replace(self, heads=self.heads[chosen], blocks=blocks)
 
+    def cut(self, height: int) -> Iterator[Grid]:
+        """The grid, or one of each block where it has more than `height` lines of text."""
+        lines = [line for _, own in self.blocks for line in own]
+        whole = sum(max(len(texts) for texts in (*line.names, *(e.lines for e in line.entries))) for line in lines)
+        yield from [self] if whole <= height else (replace(self, blocks=(block,)) for block in self.blocks)
+
+
+def grids(section: JoinedSection, domain: str) -> list[Grid]:
+    """All that is shown of a section: the published values, the settings used, the measured values."""
+    found = [published_grid(section)]
+    found += [used_grid(section.used, domain)] if section.used else []
+    return [*found, *([measured_grid(section, section.measured)] if section.measured else [])]
+
 
 def published_grid(section: JoinedSection) -> Grid:
     """The paper's numbers, as it lays them out."""

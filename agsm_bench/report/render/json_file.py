@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -38,7 +38,7 @@ def to_json(joined: JoinedTable) -> str:
     return json.dumps({"schema": SCHEMA, **_table(joined)}, ensure_ascii=False, indent=2) + "\n"
 
 
-def to_json_all(tables: list[JoinedTable]) -> str:
+def to_json_all(tables: Sequence[JoinedTable]) -> str:
     """Several tables as one list."""
     data = {"schema": SCHEMA, "tables": [_table(joined) for joined in tables]}
     return json.dumps(data, ensure_ascii=False, indent=2) + "\n"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agsm_bench.report.render.grid import Entry, Grid, measured_grid, published_grid, used_grid
+from agsm_bench.report.render.grid import Entry, Grid, grids
 from agsm_bench.report.render.notes import section_notes, to_fill
-from agsm_bench.report.tables import JoinedSection, JoinedTable
+from agsm_bench.report.tables import JoinedTable
 
 MARKS = {"": "{}", "best": "**{}**", "second": "<u>{}</u>"}
 
@@ -15,7 +15,7 @@ def to_markdown(joined: JoinedTable) -> str:
     """A heading, tables, notes and commands."""
     lines = [f"**Table {joined.paper.number}.** {joined.paper.caption}"]
     for section in joined.sections:
-        for grid in _grids(section, joined):
+        for grid in grids(section, joined.domain):
             lines += ["", f"### {grid.title}", "", *_table(grid)]
         if notes := section_notes(section, joined):
             lines += ["", *(f"- {note}" for note in notes)]
@@ -24,13 +24,6 @@ def to_markdown(joined: JoinedTable) -> str:
     if joined.paper.notes:
         lines += ["", "Notes on the print:", "", *(f"- {note}" for note in joined.paper.notes)]
     return "\n".join(lines) + "\n"
-
-
-def _grids(section: JoinedSection, joined: JoinedTable) -> list[Grid]:
-    grids = [published_grid(section)]
-    grids += [used_grid(section.used, joined.domain)] if section.used else []
-    grids += [measured_grid(section, section.measured)] if section.measured else []
-    return grids
 
 
 def _table(grid: Grid) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from agsm_bench.report.commands import commands
 from agsm_bench.report.derived import base_labels, has_differences, measured_groups
 from agsm_bench.report.tables import JoinedSection, JoinedTable, Measured, Section
@@ -27,8 +29,7 @@ def section_notes(section: JoinedSection, joined: JoinedTable) -> list[str]:
     notes += [f"{run.name}: {run.unscored} images unscored." for run in used if run.unscored]
     notes += [f"{run.name}: {warning}" for run in used for warning in run.warnings]
     if measured.left_out:
-        names = ", ".join(f"{name} ({reason})" for name, reason in measured.left_out)
-        notes.append(f"Runs left out, {len(measured.left_out)}: {names}.")
+        notes.append(f"Runs left out, {len(measured.left_out)}: {', '.join(_left_out(measured))}.")
     if to_fill(section):
         quick = " --quick" if joined.stamp else ""
         on = "" if domain == "shapes" else f" --domain {domain}"
@@ -42,6 +43,15 @@ def to_fill(section: JoinedSection) -> list[str]:
     """The commands for the rows that nothing fills, each once."""
     measured = section.measured
     return list(dict.fromkeys(commands(row.recipe) for row in measured.rows if not row.cells)) if measured else []
+
+
+def _left_out(measured: Measured) -> Iterator[str]:
+    """A run of each reason, and how many more there are."""
+    alike: dict[str, list[str]] = {}
+    for name, reason in measured.left_out:
+        alike.setdefault(reason, []).append(name)
+    for reason, (first, *more) in alike.items():
+        yield f"{first}{f' and {len(more)} more' if more else ''} ({reason})"
 
 
 def _unmeasured_section(section: JoinedSection, joined: JoinedTable) -> list[str]:

@@ -16,11 +16,9 @@ from agsm_bench.report.render.grid import (
     Grid,
     Line,
     fitting,
-    measured_grid,
-    published_grid,
+    grids,
     rooms,
     spans,
-    used_grid,
 )
 from agsm_bench.report.render.notes import section_notes, to_fill
 from agsm_bench.report.tables import JoinedSection, JoinedTable
@@ -29,6 +27,8 @@ if TYPE_CHECKING:
     from rich.console import Group, RenderableType
     from rich.text import Text
 
+WIDTH = 120
+"""Columns of a table that goes to a file or a pipe."""
 STYLES = {"": "", "best": "bold", "second": "underline"}
 
 
@@ -57,14 +57,23 @@ def to_rich(joined: JoinedTable, width: int) -> Group:
     return Group(*blocks)
 
 
+def to_terminal(joined: JoinedTable, to_file: bool = False) -> str:
+    """The table as it is printed on the terminal, or, without one, for a file."""
+    from rich.console import Console
+
+    console = Console(highlight=False, force_terminal=False if to_file else None)
+    if not console.is_terminal:
+        console.width = WIDTH
+    with console.capture() as captured:
+        console.print(to_rich(joined, console.width), crop=False)
+    return captured.get()
+
+
 def _tables(section: JoinedSection, joined: JoinedTable, width: int) -> Iterator[Text]:
-    grids = [published_grid(section)]
-    grids += [used_grid(section.used, joined.domain)] if section.used else []
-    for grid in grids:
-        yield from _parts(grid, width, "", "")
-    if section.measured:
-        stamp = f" · {joined.stamp}" if joined.stamp else ""
-        yield from _parts(measured_grid(section, section.measured), width, section.measured.domain, stamp)
+    for grid in grids(section, joined.domain):
+        measured = grid.kind.startswith("measured")
+        stamp = f" · {joined.stamp}" if measured and joined.stamp else ""
+        yield from _parts(grid, width, joined.domain * measured, stamp)
 
 
 def _parts(grid: Grid, width: int, below: str, stamp: str) -> Iterator[Text]:
