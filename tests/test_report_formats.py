@@ -1,0 +1,344 @@
+"""Tables in every format: what is marked and compared, what is read back, and that hostile text stays text."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from decimal import Decimal
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Cli
+from report_runs import summary, table_one, write
+
+from agsm_bench.errors import ExitCode
+from agsm_bench.report.derived import published_difference, published_marks, ranked
+from agsm_bench.report.files import results_dir
+from agsm_bench.report.fills import load_bases
+from agsm_bench.report.render import (
+    FORMS,
+    SUFFIXES,
+    all_as_text,
+    from_csv,
+    from_json,
+    to_csv,
+    to_html,
+    to_json,
+    to_latex,
+    to_markdown,
+    write_folder,
+)
+from agsm_bench.report.render.csv_file import records
+from agsm_bench.report.render.grid import rooms, spans
+from agsm_bench.report.render.latex import document, escape
+from agsm_bench.report.render.terminal import to_terminal
+from agsm_bench.report.runs import find_runs, read_run
+from agsm_bench.report.tables import NUMBERS, JoinedTable, join, load_paper
+
+COMMITTED = results_dir() / "runs"
+numbers = pytest.mark.parametrize("number", NUMBERS)
+
+
+@cache
+def committed() -> dict[int, JoinedTable]:
+    """All tables with the committed runs, and no others."""
+    runs = [read_run(path.parent) for path in sorted(COMMITTED.glob("*/summary.json"))]
+    return {number: join(number, "shapes", runs) for number in NUMBERS}
+
+
+@numbers
+def test_json_is_read_back_as_the_same_table(number: int) -> None:
+    joined = committed()[number]
+    assert from_json(to_json(joined)) == joined
+
+
+@numbers
+def test_csv_is_read_back_with_every_digit(number: int) -> None:
+    joined = committed()[number]
+    written = list(records(joined))
+    assert from_csv(to_csv(joined)) == written
+    measured = {(r.section, r.row, r.column): r for r in written if r.measured is not None}
+    for section in joined.sections:
+        for row in section.measured.rows if section.measured else ():
+            for key, cell in row.cells.items():
+                record = measured[section.published.key, row.key, key]
+                assert (record.measured, record.low, record.high, record.n) == (cell.value, cell.low, cell.high, cell.n)
+
+
+def test_of_all_tables_csv_and_json_are_one_text() -> None:
+    tables = list(committed().values())
+    assert from_csv(all_as_text(tables, "csv")) == [record for joined in tables for record in records(joined)]
+    found = json.loads(all_as_text(tables, "json"))["tables"]
+    assert [from_json(json.dumps({"schema": 1, **each})) for each in found] == tables
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n"])
+def test_another_csv_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="columns of a table"):
+        from_csv(text)
+
+
+def test_a_csv_cut_short_is_refused(project: Path) -> None:
+    text = to_csv(table_one())
+    with pytest.raises(ValueError, match="cut short"):
+        from_csv(text[: text.rindex(",")][:-40].rpartition(",")[0])
+
+
+@pytest.mark.parametrize(
+    ("values", "direction", "best", "second"),
+    [
+        ({"a": 1.0, "b": 2.0, "c": 3.0}, "up", {"c"}, {"b"}),
+        ({"a": 1.0, "b": 2.0, "c": 3.0}, "down", {"a"}, {"b"}),
+        ({"a": 1.0, "b": 2.0}, "up", {"b"}, set()),
+        ({"a": 3.0, "b": 3.0, "c": 1.0}, "up", {"a", "b"}, set()),
+        ({"a": 3.0, "b": 2.0, "c": 2.0}, "up", {"a"}, {"b", "c"}),
+        ({"a": 1.0, "b": 1.0, "c": 1.0}, "up", set(), set()),
+        ({"a": 1.0}, "up", set(), set()),
+        ({}, "up", set(), set()),
+    ],
+)
+def test_ranks(values: dict[str, float], direction: Any, best: set[str], second: set[str]) -> None:
+    marks = ranked(values, direction)
+    assert {key for key, mark in marks.items() if mark == "best"} == best
+    assert {key for key, mark in marks.items() if mark == "second"} == second
+
+
+@numbers
+def test_the_papers_underlines_stay_as_printed_and_none_is_the_best(number: int) -> None:
+    for section in load_paper(number).sections:
+        printed = {(row.key, key) for row in section.rows for key in row.marks}
+        second = {place for place, mark in published_marks(section).items() if mark == "second"}
+        assert second == printed or not printed
+
+
+@numbers
+def test_the_best_of_a_backbone_beats_its_other_rows(number: int) -> None:
+    for section in load_paper(number).sections:
+        marks = published_marks(section)
+        for row in section.rows:
+            for column in section.columns:
+                if marks.get((row.key, column.key)) != "best":
+                    continue
+                sign = 1 if column.direction == "up" else -1
+                rivals = [Decimal(each.values[column.key]) for each in section.rows if each.group == row.group]
+                assert all(sign * (Decimal(row.values[column.key]) - value) >= 0 for value in rivals)
+
+
+@numbers
+def test_base_rows_are_rows_of_the_table_and_start_from_no_other(number: int) -> None:
+    for section in committed()[number].sections:
+        known = {row.key for row in section.published.rows} | {
+            row.key for row in (section.measured.rows if section.measured else ())
+        }
+        groups = {row.key: row.group for row in section.published.rows}
+        for key, base in load_bases(number).get(section.published.key, {}).items():
+            assert key != base
+            assert key in known
+            assert base in known or number == 3, "Table 3 prints no plain backbone"
+            if key in groups and base in groups:
+                assert groups[key] == groups[base]
+
+
+def test_differences_are_to_the_base_row_published_and_measured(project: Path) -> None:
+    write("base", summary(0.60))
+    write("agsm", summary(0.625, "agsm"))
+    geneval = table_one().sections[1]
+    ours = next(row for row in geneval.published.rows if row.key == "ours")
+    assert published_difference(geneval, ours, geneval.published.columns[1]) == "+0.04"
+    found = {(r.section, r.row, r.column): r for r in records(table_one())}
+    record = found["geneval", "ours", "mean"]
+    assert record.base == "sd3"
+    assert record.measured_difference == pytest.approx(0.025)
+    assert record.difference_to_paper is None, "the shapes' GenEval is not the paper's"
+    assert found["geneval", "sd3", "mean"].measured_difference is None
+    assert found["geneval", "softrepa", "mean"].measured_difference is None
+    text = to_markdown(table_one())
+    assert "**0.625** (0.605–0.645) (Δ +0.025)" in text
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+@numbers
+def test_on_the_terminal_no_line_of_a_table_is_wider_than_it(number: int, width: int) -> None:
+    from rich.console import Console
+
+    from agsm_bench.report.render import to_rich
+
+    console = Console(width=width, file=None, record=False)
+    with console.capture() as captured:
+        console.print(to_rich(committed()[number], width), crop=False)
+    lines = captured.get().splitlines()
+    shown = [line for line in lines if not line.startswith("   agsm-bench")]
+    widest = 103 if number == 11 and width == 80 else width
+    assert max(map(len, shown)) <= widest
+
+
+def test_a_shared_heading_has_room() -> None:
+    from agsm_bench.report.render.grid import published_grid
+
+    grid = published_grid(committed()[2].sections[0])
+    assert [group for group, _ in spans(grid.heads)][1:] == [
+        "Human Preference",
+        "Text Alignment",
+        "Background Preservation",
+    ]
+    narrow = grid.of_columns(slice(6, 7))
+    assert rooms(narrow.heads) == [len("Background Preservation")]
+
+
+class Outline(HTMLParser):
+    """The tags of a page that could load or run something, its addresses, and its cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.policy = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.append(tag)
+        self.addresses += [str(found[name]) for name in ("src", "href") if name in found]
+        if found.get("http-equiv") == "Content-Security-Policy":
+            self.policy = str(found["content"])
+
+
+def test_the_page_needs_nothing_from_elsewhere() -> None:
+    outline = Outline()
+    outline.feed(all_as_text(list(committed().values()), "html"))
+    assert not {"script", "link", "img", "iframe", "object"} & set(outline.tags)
+    assert outline.addresses == [f"#table-{number}" for number in NUMBERS]
+    assert outline.policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert outline.tags.count("article") == len(NUMBERS)
+
+
+@numbers
+def test_every_printed_value_is_on_the_page_and_in_latex(number: int) -> None:
+    joined = committed()[number]
+    page, latex = to_html(joined), to_latex(joined).replace(r"\ensuremath{-}", "-")
+    for section in joined.sections:
+        for row in section.published.rows:
+            assert all(value in page for value in row.values.values())
+            assert all(escape(value) in latex for value in row.values.values())
+
+
+HOSTILE = r"""<script>alert(1)</script> 50% & $x_1^2$ #{a}~b\input{x} "q" `c` | -- Ünïçø∂é"""
+
+
+def hostile() -> JoinedTable:
+    joined = committed()[6]
+    paper = replace(joined.paper, caption=HOSTILE, notes=(HOSTILE,))
+    section = joined.sections[0]
+    rows = (replace(section.published.rows[0], label=HOSTILE, cite=HOSTILE), *section.published.rows[1:])
+    published = replace(section.published, title=HOSTILE, rows=rows, row_header=HOSTILE)
+    assert section.measured
+    measured = replace(section.measured, left_out=((HOSTILE, HOSTILE),))
+    return replace(joined, paper=paper, sections=(replace(section, published=published, measured=measured),))
+
+
+def test_what_a_table_says_is_text_on_the_page() -> None:
+    page = to_html(hostile())
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_latex_escapes_everything() -> None:
+    assert escape("a_b & 5% #1 $x {y} ~ ^ \\ -- é ⁺ 中") == (
+        r"a\_b \& 5\% \#1 \$x \{y\} \textasciitilde{} \textasciicircum{} \textbackslash{} -{}- \'{e} "
+        r"\ensuremath{^{+}} [U+4E2D]"
+    )
+    text = to_latex(hostile())
+    assert text.isascii()
+    # a special character is behind a backslash, or it is ours: a column, a group, a row's end
+    bare = re.sub(r"\\[\\%$#_{}&]|[{}&]", "", text.split("\n", 1)[1])
+    assert not re.search(r"[#_$]", bare.replace("\\ensuremath^", ""))
+    assert r"\input" not in text
+
+
+def test_latex_has_rules_groups_and_marks() -> None:
+    text = to_latex(committed()[2])
+    assert r"\multicolumn{2}{c}{Human Preference}" in text
+    assert r"\cmidrule(lr){3-4}" in text
+    assert all(rule in text for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\uparrow", r"\downarrow"))
+    assert r"\textbf{132.3}" in text
+    assert r"\underline{\ensuremath{-}12.76}" not in text  # of its group the fourth
+    for line in text.splitlines():
+        if line.startswith(r"\begin{tabular}"):
+            columns = len(line.rpartition("{")[2]) - 1
+        elif line.endswith(r"\\"):
+            cells = sum(int(count) - 1 for count in re.findall(r"\\multicolumn\{(\d+)\}", line))
+            assert len(re.findall(r"(?<!\\)&", line)) + 1 + cells == columns
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="there is no pdflatex (Debian: texlive-latex-recommended)")
+def test_latex_compiles_without_a_complaint(tmp_path: Path) -> None:
+    write_folder(list(committed().values()), "latex", tmp_path)
+    (tmp_path / "hostile.tex").write_text(document([to_latex(hostile())]), encoding="utf-8")
+    for name in ("tables", "hostile"):
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", f"{name}.tex"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+        assert done.returncode == 0, done.stdout[-2000:]
+        assert (tmp_path / f"{name}.pdf").stat().st_size > 10_000
+        if name == "tables":
+            assert "Overfull" not in done.stdout
+            assert "Float too large" not in done.stdout
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_all_writes_a_file_a_table_and_one_that_holds_them(project: Path, cli: Cli, form: str) -> None:
+    assert cli("report", "--all", "--format", form, "--out", "new/tables") == (0, "", "")
+    whole = {"html": ["index.html"], "latex": ["tables.tex"]}.get(form, [])
+    expected = {f"table_{number:02d}{SUFFIXES[form]}" for number in NUMBERS} | set(whole)
+    assert {path.name for path in Path("new/tables").iterdir()} == expected
+    assert Path(f"new/tables/table_04{SUFFIXES[form]}").read_text() == FORMS[form](join(4, "shapes", find_runs()))
+
+
+def test_all_prints_every_table(project: Path, cli: Cli) -> None:
+    code, out, _ = cli("report", "--all", "--format", "csv")
+    assert code == 0
+    assert {row["table"] for row in csv.DictReader(out.splitlines())} == set(map(str, NUMBERS))
+    assert cli("report", "--all", "--format", "latex")[1].count(r"\begin{document}") == 1
+
+
+def refused(result: tuple[int, str, str], code: ExitCode, *words: str) -> None:
+    """One clear line, and nothing else."""
+    assert result[:2] == (code, "")
+    assert result[2].count("\n") == 1
+    assert all(word in result[2] for word in words), result[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--all", "--table", 6], ["Which table?", "--all"]),
+        (["--all", "--figure", 4], ["Which table?"]),
+        ([], ["Which table?", "--table N"]),
+        (["--table", 14], ["no Table 14", "1..13"]),
+        (["--all", "--out", "file"], ["file is a file", "folder"]),
+        (["--all", "--out", "file/tables"], ["file/tables", "--out"]),
+        (["--table", 6, "--out", "folder"], ["folder cannot be written", "--out"]),
+    ],
+)
+def test_wrong_calls_are_one_line(project: Path, cli: Cli, arguments: list[object], words: list[str]) -> None:
+    Path("file").write_text("")
+    Path("folder").mkdir()
+    refused(cli("report", *arguments), ExitCode.USAGE, *words)
+
+
+def test_a_folder_without_a_run_and_a_truncated_summary_are_one_line(project: Path, cli: Cli) -> None:
+    Path("empty").mkdir()
+    refused(cli("report", "--all", "--runs", "empty"), ExitCode.MISSING, "empty has no summary.json", "agsm-bench eval")
+    path = write("cut", summary(0.6)) / "summary.json"
+    path.write_text(path.read_text()[:200])
+    refused(cli("report", "--all"), ExitCode.MISSING, str(path), "agsm-bench score")
+
+
+def test_a_table_to_a_file_has_no_codes_of_the_terminal() -> None:
+    assert "\x1b" not in to_terminal(committed()[6], to_file=True)
