@@ -73,10 +73,10 @@ def load_fills(number: int, domain: Domain, size: Size | None = None) -> list[Fi
     if not path.is_file():
         return []
     with readable(path):
-        data = _contents(path)
+        data = contents(path)
     extra = _extra_columns(path.with_name("columns.toml"))
     with readable(path):
-        return [_fill(path, entry, extra, size) for entry in data["fill"] if entry["domain"] == domain]
+        return [_fill(path, entry, extra, size) for entry in data.get("fill", ()) if entry["domain"] == domain]
 
 
 def load_bases(number: int) -> dict[str, dict[str, str]]:
@@ -85,7 +85,7 @@ def load_bases(number: int) -> dict[str, dict[str, str]]:
     if not path.is_file():
         return {}
     with readable(path):
-        bases: dict[str, dict[str, str]] = _contents(path).get("bases", {})
+        bases: dict[str, dict[str, str]] = contents(path).get("bases", {})
         return bases
 
 
@@ -95,13 +95,14 @@ def _parsed(text: str) -> Any:
     return checked(tomllib.loads(text))
 
 
-def _contents(path: Path) -> Any:
+def contents(path: Path) -> Any:
+    """A table's file, of the schema that this version reads."""
     return _parsed(path.read_text(encoding="utf-8"))
 
 
 def _extra_columns(path: Path) -> dict[str, dict[str, Any]]:
     with readable(path):
-        columns = _contents(path)["columns"]
+        columns = contents(path)["columns"]
         return {key: {"key": key, **column} for key, column in columns.items()}
 
 

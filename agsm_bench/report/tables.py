@@ -26,6 +26,7 @@ from agsm_bench.report.files import checked, readable, results_dir
 from agsm_bench.report.fills import Fill, Size, load_bases, load_fills
 from agsm_bench.report.recipes import Recipe, describe_protocol
 from agsm_bench.report.runs import Cell, Run, combine, fills, is_kin, obstacles, pairs_in_use
+from agsm_bench.report.settings import used_settings
 from agsm_bench.types import Domain
 
 NUMBERS = range(1, 14)
@@ -154,7 +155,12 @@ def join(number: int, domain: Domain, runs: Sequence[Run], size: Size | None = N
     known = {fill.section: fill for fill in load_fills(number, domain, size)}
     bases = load_bases(number)
     joined = (
-        JoinedSection(s, _measured(s, known[s.key], runs) if s.key in known else None, bases.get(s.key, {}))
+        JoinedSection(
+            s,
+            _measured(s, known[s.key], runs) if s.key in known else None,
+            bases.get(s.key, {}),
+            used_settings(number, s, domain, runs),
+        )
         for s in paper.sections
     )
     stamp = f"QUICK LOOK, NO RESULT: {size.describe()}." if size else ""

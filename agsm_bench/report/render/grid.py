@@ -109,7 +109,7 @@ def used_grid(used: Section, domain: str) -> Grid:
     """The settings of our trainings; what differs from the paper is marked as the best elsewhere is."""
     rows = tuple(
         Line(
-            ((row.label, row.cite),),
+            ((row.label, *row.cite.split(": ")),),
             tuple(Entry((value,), "best" if key in row.marks else "") for key, value in row.values.items()),
         )
         for row in used.rows

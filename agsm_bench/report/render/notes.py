@@ -55,6 +55,8 @@ def _left_out(measured: Measured) -> Iterator[str]:
 
 
 def _unmeasured_section(section: JoinedSection, joined: JoinedTable) -> list[str]:
+    if section.used:
+        return ["Bold: another setting than the paper's. A training may state other options, which its row then names."]
     if not any(column.direction for column in section.published.columns):
         return []
     return [f"Nothing of this section is measured on {joined.domain}.", *_marks_and_differences(section)]
