@@ -155,6 +155,8 @@ class Backbone:
     """The files that a result depends on, by component; None: all safetensors below `weights`. Raises as that does."""
     settings: Callable[[], Mapping[str, Any]] | None = None
     """What images depend on besides the weights, e.g. {"dtype": "float16"}, and what the weights are called."""
+    named: Callable[[], Mapping[str, str]] | None = None
+    """What its models are called, by component, whether they are on this machine or not: hub ids, folders, files."""
     load_encoder: Callable[[], ImageEncoder] | None = None
     """The VAE alone, as `load` has it; None where pictures are drawn, and their latents not kept."""
     batch_size: int = 64

@@ -258,7 +258,7 @@ def test_dry_run_of_all_tables_and_of_a_quick_look(cli: Cli) -> None:
     [
         (["--table", 14], ["1..13"]),
         (["--table", 11], ["No runs fill Table 11", "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13"]),
-        (["--table", 6, "--domain", "photo"], ["photo", "none"]),
+        (["--table", 6, "--domain", "photo"], ["photo", "agsm-bench report --table N"]),
         (["--all", "--domain", "photo"], ["photo", "--domain shapes"]),
         ([], ["--table N", "--all"]),
         (["--table", 6, "--all"], ["--table N", "--all"]),

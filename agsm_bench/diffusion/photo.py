@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from agsm_bench.contracts import Backbone, Sampling, TrainingData, TrainingDefaults
 from agsm_bench.diffusion.photo_checks import check_fit, check_kind
 from agsm_bench.diffusion.photo_loading import load, load_encoder
-from agsm_bench.diffusion.photo_sources import Sources, identity_parts, sources, survey_sources, weight_parts
+from agsm_bench.diffusion.photo_sources import Sources, identity_parts, names, sources, survey_sources, weight_parts
 from agsm_bench.errors import MissingError, UserError, together
 from agsm_bench.model_options import VARIANTS, ModelOptions, device_label, device_name, dtype_name, saving_of
 from agsm_bench.tokens.header import TokensConfig
@@ -122,6 +122,7 @@ def _bound(family: Family, options: ModelOptions) -> dict[str, Any]:
         "weights": lambda: sources(family, options).pipeline.path,
         "weight_parts": lambda: _checked_parts(family, options),
         "load": lambda: family.denoiser(load(family, options), options),
+        "named": lambda: names(family, options),
         "load_encoder": lambda: load_encoder(family, options),
         "device": lambda: device_label(options),
         "settings": lambda: settings(sources(family, options), options),

@@ -43,6 +43,18 @@ class Sources:
         return {name: located.describe() for name, located in named.items() if located}
 
 
+COMPONENTS = {"pipeline": "model", "network": "unet"}
+"""Field of `Sources` -> what a run's record calls it, where the two differ."""
+
+
+def names(family: Family, options: ModelOptions) -> dict[str, str]:
+    """What the options and the family ask for, by the name that a run's record has for it; nothing is looked for."""
+    return {
+        COMPONENTS.get(name, name): source.repo if isinstance(source, HubModel) else source
+        for name, source in _asked(family, options).items()
+    }
+
+
 def sources(family: Family, options: ModelOptions) -> Sources:
     """Finds every part that the options name.
 

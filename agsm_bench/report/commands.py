@@ -32,6 +32,7 @@ def eval_arguments(recipe: Recipe, variant: Path | None, tokens: Path | None, ou
         recipe.benchmark,
         "--backbone",
         recipe.backbone,
+        *_flags(recipe.model),
         *_flags(recipe.evaluation),
         *_edit(recipe.editing),
     )
@@ -42,7 +43,16 @@ def eval_name(recipe: Recipe, *made: str) -> str:
     """A folder name for its evaluation; `made` are the names of its variant and of its tokens."""
     chosen = [str(value) for name, value in recipe.editing if name in EDITOR_FLAGS]
     others = words(tuple(each for each in recipe.editing if each[0] not in EDITOR_FLAGS))
-    return "-".join([recipe.benchmark, *(made or (recipe.backbone,)), *chosen, *others, *words(recipe.evaluation)])
+    return "-".join(
+        [
+            recipe.benchmark,
+            *(made or (recipe.backbone,)),
+            *chosen,
+            *others,
+            *words(recipe.model),
+            *words(recipe.evaluation),
+        ]
+    )
 
 
 def commands(recipe: Recipe) -> str:
@@ -56,7 +66,7 @@ def commands(recipe: Recipe) -> str:
     variant = folders[recipe.variant] if recipe.variant else None
     tokens = folders[recipe.tokens] if recipe.tokens else None
     names = [folder.name for folder in folders.values()]
-    out = Path("runs") / eval_name(recipe, *names) if recipe.evaluation else None
+    out = Path("runs") / eval_name(recipe, *names) if recipe.evaluation or recipe.model else None
     steps.append(eval_arguments(recipe, variant, tokens, out))
     return " && ".join(" ".join(("agsm-bench", *step)) for step in steps)
 

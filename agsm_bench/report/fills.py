@@ -12,7 +12,15 @@ from typing import Any
 from agsm_bench import plugins
 from agsm_bench.contracts import Trainer
 from agsm_bench.report.files import checked, readable, results_dir
-from agsm_bench.report.recipes import Options, Recipe, Training, sampling_settings, training_settings, typed
+from agsm_bench.report.recipes import (
+    Options,
+    Recipe,
+    Training,
+    model_differences,
+    sampling_settings,
+    training_settings,
+    typed,
+)
 from agsm_bench.shapes.pair_options import PairOptions
 from agsm_bench.types import Domain
 
@@ -114,6 +122,7 @@ def _fill(path: Path, data: Mapping[str, Any], extra: Mapping[str, Mapping[str, 
 
 def _row(spec: Mapping[str, Any], benchmark: str, size: Size | None) -> RowFill:
     stated = spec.get("variant", {}).get("options", {}) | spec.get("options", {}) | spec.get("evaluation", {})
+    stated |= spec.get("model", {})
     edited = ", ".join(str(value) for value in spec.get("editing", {}).values())
     names = (*filter(None, [edited]), *(f"{name} {typed(value)}" for name, value in stated.items()))
     key = spec["row"] if "row" in spec else spec["key"]
@@ -134,9 +143,11 @@ def recipe_of(spec: Mapping[str, Any], benchmark: str, size: Size | None = None)
     sampled = _changed(evaluation, sampling_settings(Recipe(benchmark, backbone, None)))
     editing = tuple(sorted(spec.get("editing", {}).items()))
     trained = tokens.options if tokens else ()
-    recipe = Recipe(benchmark, backbone, spec.get("trainer"), trained, sampled, variant, editing)
+    model = tuple(sorted(spec.get("model", {}).items()))
+    recipe = Recipe(benchmark, backbone, spec.get("trainer"), trained, sampled, variant, editing, model)
     # an unknown option is to be said when the file is read
     sampling_settings(recipe)
+    model_differences(backbone, model, {})
     return recipe
 
 

@@ -17,6 +17,7 @@ from agsm_bench.benchmark import Benchmark
 from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer, check_options
 from agsm_bench.editor import EditorChoice
 from agsm_bench.editor_choice import chosen_editor, editing_of
+from agsm_bench.model_options import ModelOptions, configured, saving_of
 from agsm_bench.request import Editing, EvaluationOptions, Request
 from agsm_bench.shapes.pair_options import PairOptions, recipe_of
 from agsm_bench.training.config import fill, options_of, resolve
@@ -27,9 +28,13 @@ Options = tuple[tuple[str, Any], ...]
 
 NO_OPTIONS = {
     *("trainer", "backbone", "objective", "seed", "hash", "variant", "kind", "base"),
-    *("data", "preferences", "pairs"),
+    *("data", "preferences", "pairs", "model", "weights"),
 }
 """What a record of soft tokens, or of a variant, holds besides options."""
+
+
+MODELS, HOW = ("model", "unet", "vae", "lora"), ("t5", "protocol", "saving")
+"""What a record says of a photographs' backbone: which models, and how they are used."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,8 @@ class Recipe:
     """How the backbone's weights were fine-tuned. Soft tokens are trained on the backbone as it is all the same."""
     editing: Options = ()
     """Of a benchmark that edits: `editor`, `inversion`, and options of the editor that are not the default."""
+    model: Options = ()
+    """Of a backbone of photographs: which of its models are others than the default, by `ModelOptions`."""
 
     @property
     def tokens(self) -> Training | None:
@@ -172,11 +179,31 @@ def sampling_differences(recipe: Recipe, sampling: Mapping[str, Any], variant: s
         sampling: a run's record, of the recipe's benchmark and backbone. What it does not mention has its default.
         variant: hash of the variant's own weight files, for a recipe with one.
     """
-    other = "weights" in sampling and sampling["weights"] != _weights(recipe, variant)
+    # a report on photographs is to need none of their models, so that these go by their names: `model_differences`
+    known = "weights" in sampling and _backbone(recipe.backbone).named is None
+    other = known and sampling["weights"] != _weights(recipe, variant)
     own = {k: v for k, v in sampling.items() if k != "weights"}
     plain = Recipe(recipe.benchmark, recipe.backbone, None)
     unlike = _unlike(own, sampling_settings(recipe), sampling_settings(plain))
     return ["other weights"] * other + [f"sampling {text}" for text in unlike]
+
+
+def model_differences(backbone: str, chosen: Options, record: Mapping[str, Any]) -> list[str]:
+    """What of a model's record is not as asked, in words; nothing of a backbone that ships its weights.
+
+    Models go by their names on the hub, whatever their commit. The type of the weights is free.
+
+    Args:
+        record: `RunSpec.model`, or what a training's record says of it.
+    """
+    base, options = _backbone(backbone), ModelOptions(**dict(chosen))
+    if base.named is None:
+        return []
+    asked: Backbone = configured(base, options)
+    names = asked.named() if asked.named else {}
+    wanted = {**names, "t5": options.t5, "protocol": options.protocol, "saving": saving_of(options)}
+    found = {name: str(record[name]).partition("@")[0] for name in (*MODELS, *HOW) if name in record}
+    return [f"model {text}" for text in _unlike(found, wanted, wanted if not record else {})]
 
 
 def training_differences(training: Training, record: Mapping[str, Any]) -> list[str]:
@@ -190,6 +217,7 @@ def training_differences(training: Training, record: Mapping[str, Any]) -> list[
     own = {k: v for k, v in flat.items() if k not in NO_OPTIONS}
     plain = Training(training.trainer, training.backbone)
     unlike = _unlike(own, training_settings(training), training_settings(plain))
+    unlike += model_differences(training.backbone, (), record["model"]) if "model" in record else []
     if tuned := record.get("variant"):
         unlike.append(f"trained on weights of {tuned['trainer']}")
     return unlike

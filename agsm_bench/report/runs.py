@@ -19,6 +19,7 @@ from agsm_bench.report.recipes import (
     Training,
     editor_of,
     flat_editing,
+    model_differences,
     pairs_differences,
     sampling_differences,
     training_differences,
@@ -77,6 +78,8 @@ class Run:
     cells: Mapping[str, Cell]
     tuning: Mapping[str, Any] = field(default_factory=dict)
     """What the variant is, with its seed and hash; empty for the backbone's own weights."""
+    model: Mapping[str, Any] = field(default_factory=dict)
+    """Which models a backbone of photographs was made of; empty on shapes."""
     warnings: tuple[str, ...] = ()
     """Of metrics, e.g. of a distance between too few images."""
 
@@ -130,6 +133,7 @@ def read_run(folder: Path) -> Run:
             warnings=(*data.get("warnings", ()), *([] if SEAL in data else [UNSEALED])),
             cells={k: _cell(m) for k, m in data["metrics"].items() if m["value"] is not None},
             tuning=tuning,
+            model=run.get("model") or {},
         )
 
 
@@ -155,9 +159,10 @@ def obstacles(recipe: Recipe, run: Run) -> Sequence[str]:
         return ["limited"]
     if run.incomplete:
         return [run.incomplete]
+    models = model_differences(recipe.backbone, recipe.model, run.model)
     sampled = sampling_differences(recipe, run.sampling, str(run.tuning.get("hash", "")))
     trained = training_differences(recipe.tokens, run.tokens) if recipe.tokens else []
-    return [*sampled, *(_tuned_otherwise(recipe.variant, run) if recipe.variant else []), *trained]
+    return [*models, *sampled, *(_tuned_otherwise(recipe.variant, run) if recipe.variant else []), *trained]
 
 
 def fills(recipe: Recipe, run: Run) -> bool:

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from agsm_bench import plugins
 from agsm_bench.errors import UserError
 from agsm_bench.report.files import checked, readable, results_dir
 from agsm_bench.report.fills import Fill, Size, load_bases, load_fills
@@ -170,7 +171,7 @@ def join(number: int, domain: Domain, runs: Sequence[Run], size: Size | None = N
 def _measured(section: Section, fill: Fill, runs: Sequence[Run]) -> Measured:
     printed = {column.key: column for column in section.columns}
     with readable(fill.source):
-        columns = [replace(printed[key], metric=metric) for key, metric in fill.columns.items()]
+        columns = [_filled(printed[key], metric, fill.domain) for key, metric in fill.columns.items()]
         columns += [Column(**column) for column in fill.extra_columns]
         rows_of_paper = {row.key: row for row in section.rows}
         papers = [rows_of_paper[row.key] if row.in_paper else None for row in fill.rows]
@@ -187,6 +188,23 @@ def _measured(section: Section, fill: Fill, runs: Sequence[Run]) -> Measured:
     left_out = _left_out(rows, [run for run in mine if id(run) not in used], pairs)
     protocol = tuple(dict.fromkeys(describe_protocol(row.recipe) for row in fill.rows))
     return Measured(fill.domain, fill.benchmark, shown, tuple(rows), left_out, protocol)
+
+
+def _filled(column: Column, metric: str, domain: Domain) -> Column:
+    """A column of the paper, filled by a metric of ours: on photographs as the paper scales it, to two decimals."""
+    if domain != "photo":
+        return replace(column, metric=metric)
+    scale, share = table_scale(metric), metric.startswith("geneval/")
+    return replace(column, metric=metric, scale=scale, decimals=3 if share else 2)
+
+
+def table_scale(metric: str) -> float:
+    """What a metric is multiplied by in the paper's tables, by its own file; 1 for a benchmark's."""
+    plugin = metric.partition("/")[0]
+    found: float = (
+        plugins.load("metrics", plugin).variants[metric].table_scale if plugin in plugins.names("metrics") else 1
+    )
+    return found
 
 
 def _note(run: Run) -> RunNote:

@@ -125,7 +125,9 @@ def measured_grid(section: JoinedSection, measured: Measured) -> Grid:
         for name, rows in measured_groups(measured)
     )
     kind = f"measured on {measured.domain}"
-    return Grid(f"Measured on {measured.domain}", kind, ("Tokens", "Runs"), _heads(measured.columns, blocks), blocks)
+    # an arrow and the domain stand below each label
+    heads = _heads(measured.columns, blocks, least=len(f"↑ {measured.domain}"))
+    return Grid(f"Measured on {measured.domain}", kind, ("Tokens", "Runs"), heads, blocks)
 
 
 def spans(heads: Sequence[Head]) -> Iterator[tuple[str, int]]:
@@ -154,11 +156,17 @@ def rooms(heads: Sequence[Head]) -> list[int]:
     return widths
 
 
-def _heads(columns: Sequence[Column], blocks: Sequence[tuple[str, Sequence[Line]]]) -> tuple[Head, ...]:
+def _heads(columns: Sequence[Column], blocks: Sequence[tuple[str, Sequence[Line]]], least: int = 1) -> tuple[Head, ...]:
     lines = [line for _, own in blocks for line in own]
     columns_of_entries = zip(*(line.entries for line in lines), strict=True)
     return tuple(
-        Head(c.label, ARROWS[c.direction], c.group, c.direction is not None or c.metric is not None, _room(c, entries))
+        Head(
+            c.label,
+            ARROWS[c.direction],
+            c.group,
+            c.direction is not None or c.metric is not None,
+            max(least, _room(c, entries)),
+        )
         for c, entries in zip(columns, columns_of_entries, strict=True)
     )
 

@@ -127,6 +127,7 @@ def _recipe(recipe: Recipe) -> dict[str, Any]:
         "options": dict(recipe.training),
         "evaluation": dict(recipe.evaluation),
         "editing": dict(recipe.editing),
+        "model": dict(recipe.model),
     }
 
 
@@ -168,8 +169,9 @@ def _read_recipe(row: Mapping[str, Any], benchmark: str) -> Recipe:
     variant = tuned and Training(
         tuned["trainer"], backbone, tuple(tuned["options"].items()), tuple(tuned["pairs"].items())
     )
-    options, evaluation, editing = (tuple(row[name].items()) for name in ("options", "evaluation", "editing"))
-    return Recipe(benchmark, backbone, row["trainer"], options, evaluation, variant, editing)
+    names = ("options", "evaluation", "editing", "model")
+    options, evaluation, editing, model = (tuple(row[name].items()) for name in names)
+    return Recipe(benchmark, backbone, row["trainer"], options, evaluation, variant, editing, model)
 
 
 def _read_run(data: Mapping[str, Any]) -> RunNote:

@@ -32,10 +32,8 @@ def section_notes(section: JoinedSection, joined: JoinedTable) -> list[str]:
         notes.append(f"Runs left out, {len(measured.left_out)}: {', '.join(_left_out(measured))}.")
     if to_fill(section):
         quick = " --quick" if joined.stamp else ""
-        on = "" if domain == "shapes" else f" --domain {domain}"
-        notes.append(
-            f"Not measured yet. To fill it: agsm-bench reproduce --table {joined.paper.number}{on}{quick}, or:"
-        )
+        all_at_once = f" agsm-bench reproduce --table {joined.paper.number}{quick}, or:" * (domain == "shapes")
+        notes.append(f"Not measured yet. To fill it:{all_at_once}")
     return notes
 
 
