@@ -40,6 +40,7 @@ from agsm_bench.report.render.grid import rooms, spans
 from agsm_bench.report.render.latex import document, escape
 from agsm_bench.report.render.terminal import to_terminal
 from agsm_bench.report.runs import find_runs, read_run
+from agsm_bench.report.settings import settings_in_words
 from agsm_bench.report.tables import NUMBERS, JoinedTable, join, load_paper
 
 COMMITTED = results_dir() / "runs"
@@ -342,3 +343,27 @@ def test_a_folder_without_a_run_and_a_truncated_summary_are_one_line(project: Pa
 
 def test_a_table_to_a_file_has_no_codes_of_the_terminal() -> None:
     assert "\x1b" not in to_terminal(committed()[6], to_file=True)
+
+
+def test_table_eleven_holds_what_the_committed_trainings_have() -> None:
+    section = committed()[11].sections[0]
+    assert section.used is not None
+    assert [row.label for row in section.used.rows] == ["shapes-unet", "shapes-mmdit"]
+    printed = {row.group: row for row in section.published.rows}
+    for row in section.used.rows:
+        config = json.loads((COMMITTED / f"agsm-{row.label}-0" / "config.json").read_text())
+        assert row.values == settings_in_words(config["training"])
+        assert all(row.values[column.key] for column in section.published.columns)
+        paper = printed[row.group]
+        assert set(row.marks) == {key for key, value in row.values.items() if value != paper.values[key]}
+        assert {"lr", "iterations"} <= set(row.marks)
+        assert row.cite.endswith("3 trainings")
+    text = to_markdown(committed()[11])
+    assert "| shapes-mmdit (for SD3) (3 trainings) | **3e-3** | 1e-4 | 16(1 : 3) | **600** |" in text
+
+
+def test_on_photographs_table_eleven_is_the_papers_by_default() -> None:
+    used = join(11, "photo", []).sections[0].used
+    assert used is not None
+    assert [row.label for row in used.rows] == ["sd15", "sdxl", "sd3"]
+    assert not any(row.marks for row in used.rows)

@@ -110,7 +110,7 @@ def test_variants_of_other_pairs_never_meet_in_a_table() -> None:
     write("c-both", tuned(0.9, "agsm", variant={"preferences": "q"}))
     assert filled() == {"sd15-diffusion-dpo": ["a-dpo"]}
     assert left_out() == {"b-dpo-1": "other preference pairs", "c-both": "other preference pairs"}
-    assert "b-dpo-1 (other preference pairs)" in to_markdown(table_three())
+    assert "b-dpo-1 and 1 more (other preference pairs)" in to_markdown(table_three())
 
 
 def test_a_variant_fills_no_row_of_a_table_without_variants() -> None:

@@ -200,11 +200,16 @@ def _filled(column: Column, metric: str, domain: Domain) -> Column:
 
 def table_scale(metric: str) -> float:
     """What a metric is multiplied by in the paper's tables, by its own file; 1 for a benchmark's."""
-    plugin = metric.partition("/")[0]
-    found: float = (
-        plugins.load("metrics", plugin).variants[metric].table_scale if plugin in plugins.names("metrics") else 1
-    )
+    if not is_of_images(metric):
+        return 1
+    found: float = plugins.load("metrics", metric.partition("/")[0]).variants[metric].table_scale
     return found
+
+
+def is_of_images(metric: str) -> bool:
+    """Whether `score --metrics` knows it: a benchmark's own have no file in `agsm_bench/metrics`."""
+    plugin = metric.partition("/")[0]
+    return plugin in plugins.names("metrics") and metric in getattr(plugins.load("metrics", plugin), "variants", ())
 
 
 def _note(run: Run) -> RunNote:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from agsm_bench.report.commands import commands
 from agsm_bench.report.derived import base_labels, has_differences, measured_groups
-from agsm_bench.report.tables import JoinedSection, JoinedTable, Measured, Section
+from agsm_bench.report.tables import Column, JoinedSection, JoinedTable, Measured, MeasuredRow, Section, is_of_images
 
 
 def section_notes(section: JoinedSection, joined: JoinedTable) -> list[str]:
@@ -28,6 +28,7 @@ def section_notes(section: JoinedSection, joined: JoinedTable) -> list[str]:
     used = [run for row in measured.rows for run in row.runs]
     notes += [f"{run.name}: {run.unscored} images unscored." for run in used if run.unscored]
     notes += [f"{run.name}: {warning}" for run in used for warning in run.warnings]
+    notes += [_lacking(row, measured) for row in measured.rows if row.cells and _missing(row, measured)]
     if measured.left_out:
         notes.append(f"Runs left out, {len(measured.left_out)}: {', '.join(_left_out(measured))}.")
     if to_fill(section):
@@ -41,6 +42,20 @@ def to_fill(section: JoinedSection) -> list[str]:
     """The commands for the rows that nothing fills, each once."""
     measured = section.measured
     return list(dict.fromkeys(commands(row.recipe) for row in measured.rows if not row.cells)) if measured else []
+
+
+def _missing(row: MeasuredRow, measured: Measured) -> list[Column]:
+    """What the runs of a row ought to have, and no `score --metrics` has to add."""
+    return [column for column in measured.columns if not column.optional and column.key not in row.cells]
+
+
+def _lacking(row: MeasuredRow, measured: Measured) -> str:
+    """What to type for the cells of a row that has runs."""
+    missing = _missing(row, measured)
+    wanted = ",".join(str(column.metric) for column in missing if is_of_images(str(column.metric)))
+    flags = f" --metrics {wanted}" if wanted else ""
+    labels, run = ", ".join(column.label for column in missing), row.runs[0].name
+    return f"{run}: no {labels}. To fill it: agsm-bench score runs/{run}{flags}"
 
 
 def _left_out(measured: Measured) -> Iterator[str]:
