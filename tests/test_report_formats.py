@@ -367,3 +367,20 @@ def test_on_photographs_table_eleven_is_the_papers_by_default() -> None:
     assert used is not None
     assert [row.label for row in used.rows] == ["sd15", "sdxl", "sd3"]
     assert not any(row.marks for row in used.rows)
+
+
+def test_published_rows_that_nothing_of_ours_stands_for_are_named() -> None:
+    text = to_markdown(committed()[1])
+    assert "Nothing of ours stands for: SDXL, Ours on SDXL." in text
+    assert "Nothing of ours stands for: CaPO on SD3, RankDPO on SD3." in text
+    assert "Nothing of ours stands for" not in to_markdown(committed()[6])
+
+
+def test_a_metric_that_a_rows_runs_lack_is_named_with_its_command(project: Path) -> None:
+    data = summary(0.6)
+    for name in ("shapes_clip/score", "shapes/too_few"):
+        data["metrics"].pop(name, None)
+    write("base", data)
+    text = to_markdown(table_one())
+    assert "base: no Too few, shapes-clip, Fréchet distance" in text
+    assert "To fill it: agsm-bench score runs/base --metrics shapes_clip/score" in text

@@ -60,7 +60,7 @@ def report(
     agsm-bench report --figure 4 --out figure4.png
     """
     if (table is not None) + (figure is not None) + everything != 1:
-        raise UserError("Which table?", "Use one of --table N, --all and --figure N.")
+        raise UserError("Which table?", "Use either --table N or --figure N, or --all.")
     if figure is not None:
         _figure(figure, format, runs or (), out)
         return

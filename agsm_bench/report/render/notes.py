@@ -87,7 +87,11 @@ def _kinds(measured: Measured) -> list[str]:
 def _unmeasured(section: Section, measured: Measured) -> list[str]:
     ours = {column.key for column in measured.columns}
     missing = [column.label for column in section.columns if column.direction and column.key not in ours]
-    return [f"Not measured on {measured.domain}: {', '.join(missing)}."] if missing else []
+    notes = [f"Not measured on {measured.domain}: {', '.join(missing)}."] if missing else []
+    ours_rows = {row.key for row in measured.rows}
+    rows = [row for row in section.rows if row.key not in ours_rows]
+    names = [row.label if row.label == row.group else f"{row.label} on {row.group}" for row in rows]
+    return [*notes, *([f"Nothing of ours stands for: {', '.join(names)}."] if names else [])]
 
 
 def _standing(measured: Measured) -> list[str]:

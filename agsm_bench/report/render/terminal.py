@@ -87,9 +87,19 @@ def _parts(grid: Grid, width: int, below: str, stamp: str) -> Iterator[Text]:
         text = Text(title, "bold", no_wrap=True, overflow="ignore")
         for line in _lines(part, names, below):
             yield text
-            text = Text.assemble(*line, no_wrap=True, overflow="ignore")
-            text.rstrip()
+            text = _text(line)
         yield text.append("\n")
+
+
+def _text(line: Sequence[Piece]) -> Text:
+    from rich.text import Text
+
+    text, place = Text("".join(piece.text for piece in line).rstrip(), no_wrap=True, overflow="ignore"), 0
+    for piece in line:
+        if piece.style:
+            text.stylize(piece.style, place, place + len(piece.text))
+        place += len(piece.text)
+    return text
 
 
 def _lines(grid: Grid, names: Sequence[Sequence[Sequence[Piece]]], below: str) -> Iterator[list[Piece]]:
