@@ -16,10 +16,11 @@ from agsm_bench.detections import DETECTIONS, read_detections
 from agsm_bench.errors import MissingError, UserError
 from agsm_bench.records import split_id
 from agsm_bench.report.evidence import SCORES, Values, sample_values
-from agsm_bench.report.files import checked, readable
+from agsm_bench.report.files import readable
 from agsm_bench.report.paired import describe_tokens, stamps
 from agsm_bench.report.view.metrics import Metric, metrics_of, verdicts_of
-from agsm_bench.store import SUMMARY, Run
+from agsm_bench.store import Run
+from agsm_bench.summary_file import SUMMARY, read_summary
 from agsm_bench.types import Detection, Prompt
 
 UNKNOWN_PROMPT = "(the prompt is not known here)"
@@ -182,7 +183,7 @@ def _summary(folder: Path) -> dict[str, Any]:
     if not (folder / SUMMARY).is_file():
         return {}
     with readable(folder / SUMMARY, _again(folder)):
-        data = checked(json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
+        data = read_summary(folder)
         for metric in data["metrics"].values():
             _ = [_number(metric[key]) for key in ("value", "low", "high", "n", "clusters")]
         unscored = [{key: each[key] for key in ("sample_id", "metric", "reason")} for each in data["unscored_samples"]]

@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from agsm_bench.report.pages import csp_hash
 from agsm_bench.report.paired import LABELS, describe_tokens
-from agsm_bench.report.side_by_side import csp_hash
 from agsm_bench.report.summary import VERDICTS
 from agsm_bench.report.view.chunks import INDEX_ROWS, ROWS
 from agsm_bench.report.view.curves import HEIGHT, LEFT, WIDTH, panels_of
