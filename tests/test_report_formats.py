@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from decimal import Decimal
 from functools import cache
@@ -384,3 +385,17 @@ def test_a_metric_that_a_rows_runs_lack_is_named_with_its_command(project: Path)
     text = to_markdown(table_one())
     assert "base: no Too few, shapes-clip, Fréchet distance" in text
     assert "To fill it: agsm-bench score runs/base --metrics shapes_clip/score" in text
+
+
+def test_all_tables_load_nothing_heavy(project: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['agsm-bench', 'report', '--all', '--format', 'html', '--out', 'pages']\n"
+        "from agsm_bench.cli.main import main\n"
+        "try:\n    main()\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        "print(*(name for name in sys.modules if '.' not in name))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    heavy = {"torch", "scipy", "pandas", "matplotlib", "diffusers", "transformers", "accelerate", "PIL", "torchmetrics"}
+    assert "agsm_bench" in loaded
+    assert not heavy & set(loaded)
