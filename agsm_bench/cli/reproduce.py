@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agsm_bench.cli.claims import terminal as claims_text
-from agsm_bench.cli.report import DomainName, figure_text, terminal
+from agsm_bench.cli.report import DomainName, terminal
 from agsm_bench.errors import ExitCode, UserError
 from agsm_bench.report.fills import Size
 from agsm_bench.report.runs import REPRODUCED
@@ -90,8 +90,7 @@ class Asked:
 def _asked(
     tables: Sequence[int], figures: Sequence[int], claims: bool, everything: bool, domain: Domain, size: Size | None
 ) -> Asked:
-    from agsm_bench.report import figures as curves
-    from agsm_bench.report import scatter
+    from agsm_bench.report.figures import NUMBERS
     from agsm_bench.reproduce.wanted import by_claims, by_figures, by_tables, fillable
 
     if bool(tables or figures or claims) == everything:
@@ -102,7 +101,7 @@ def _asked(
         raise UserError("Figures and claims are of the shapes domain.", "Use --domain shapes.")
     if everything:
         claims = domain == "shapes" and not size
-        tables, figures = fillable(domain), (*curves.NUMBERS, *scatter.NUMBERS) if claims else ()
+        tables, figures = fillable(domain), NUMBERS if claims else ()
     numbers = sorted(set(tables))
     rows = by_tables(numbers, domain, size) + (by_claims() if claims else []) + by_figures(figures)
     if not rows:
@@ -111,12 +110,14 @@ def _asked(
 
 
 def _print(asked: Asked, runs: Sequence[Run], size: Size | None) -> None:
+    from agsm_bench.report import figures
     from agsm_bench.report.claims import judge, load_claims
 
     for number in asked.tables:
         typer.echo(terminal(join(number, asked.domain, runs, size)), nl=False)
     for number in asked.figures:
-        typer.echo(figure_text(number, runs), nl=False)
+        figure = figures.load(str(number))
+        typer.echo(figures.as_text(str(number), figure, figures.points_of(str(number), figure, runs)), nl=False)
     if asked.claims:
         loaded = load_claims()
         typer.echo(claims_text(loaded, judge(loaded, runs)), nl=False)
