@@ -145,7 +145,7 @@ def missing_note(points: Sequence[Point], fill: str) -> str:
     for panel in dict.fromkeys(point.panel for point in points if point.missing):
         own = [point for point in points if point.panel == panel and point.source == "measured"]
         lacking.append(f"{panel} ({sum(point.missing for point in own)} of {len(own)} points)")
-    return f"Not measured yet: {'; '.join(lacking)}. To measure: {fill}" if lacking else ""
+    return f"Not measured yet: {'; '.join(lacking)}.\nTo measure: {fill}" if lacking else ""
 
 
 def empty(axes: Axes, fill: str) -> None:
