@@ -218,3 +218,10 @@ def test_a_damaged_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_list_names_them(cli: Cli) -> None:
     code, out, _ = cli("list", "figures")
     assert (code, [line.split()[0] for line in out.splitlines()]) == (0, list(figures.NAMES))
+
+
+def test_reproduce_knows_them_by_the_same_names(cli: Cli) -> None:
+    code, out, _ = cli("reproduce", "--figure", "geneval", "--seeds", 1, "--dry-run")
+    assert (code, "Fgeneval" in out) == (0, True), out
+    code, _, err = cli("reproduce", "--figure", "6", "--dry-run")
+    assert (code, "Figures that runs make: 4, 5, geneval, ablations." in err) == (2, True), err

@@ -18,7 +18,7 @@ def list_plugins(
         str | None, typer.Argument(help="trainers, benchmarks, backbones, metrics, editors, detectors or figures.")
     ] = None,
 ) -> None:
-    """List trainers, benchmarks, backbones, metrics, editors, detectors and figures, each with a line on what it is."""
+    """List trainers, benchmarks, backbones, metrics, editors, detectors and figures, a line each."""
     kinds = (*plugins.KINDS, FIGURES)
     if kind is not None and kind not in kinds:
         raise UserError(f"There is no kind of plugin '{kind}'.", f"Known: {', '.join(kinds)}.")

@@ -31,7 +31,7 @@ LOCK = ".reproduce.lock"
 
 def reproduce(
     table: Annotated[list[int] | None, typer.Option(help="A table of the paper; may be repeated.")] = None,
-    figure: Annotated[list[int] | None, typer.Option(help="A figure of the paper: 4 or 5.")] = None,
+    figure: Annotated[list[str] | None, typer.Option(help="One of `list figures`; may be repeated.")] = None,
     claims: Annotated[bool, typer.Option("--claims", help="What `agsm-bench claims` tests.")] = False,
     all_: Annotated[bool, typer.Option("--all", help="Every table that runs fill, the figures, the claims.")] = False,
     domain: Annotated[DomainName, typer.Option(help="Where to measure.")] = DomainName.SHAPES,
@@ -82,13 +82,13 @@ class Asked:
 
     domain: Domain
     tables: tuple[int, ...]
-    figures: tuple[int, ...]
+    figures: tuple[str, ...]
     claims: bool
     rows: Wanted
 
 
 def _asked(
-    tables: Sequence[int], figures: Sequence[int], claims: bool, everything: bool, domain: Domain, size: Size | None
+    tables: Sequence[int], figures: Sequence[str], claims: bool, everything: bool, domain: Domain, size: Size | None
 ) -> Asked:
     from agsm_bench.report.figures import NUMBERS
     from agsm_bench.reproduce.wanted import by_claims, by_figures, by_tables, fillable
@@ -115,9 +115,9 @@ def _print(asked: Asked, runs: Sequence[Run], size: Size | None) -> None:
 
     for number in asked.tables:
         typer.echo(terminal(join(number, asked.domain, runs, size)), nl=False)
-    for number in asked.figures:
-        figure = figures.load(str(number))
-        typer.echo(figures.as_text(str(number), figure, figures.points_of(str(number), figure, runs)), nl=False)
+    for name in asked.figures:
+        figure = figures.load(name)
+        typer.echo(figures.as_text(name, figure, figures.points_of(name, figure, runs)), nl=False)
     if asked.claims:
         loaded = load_claims()
         typer.echo(claims_text(loaded, judge(loaded, runs)), nl=False)

@@ -18,8 +18,8 @@ from agsm_bench.report.points import Point
 from agsm_bench.report.recipes import Recipe
 from agsm_bench.report.runs import Run
 
-NUMBERS = (4, 5)
-"""Figures of the paper that runs make. The others need no runs but the tables'."""
+NUMBERS = ("4", "5")
+"""Those of the paper. The others need no runs but the tables'."""
 
 
 class Figure(Protocol):

@@ -32,9 +32,9 @@ def by_tables(numbers: Iterable[int], domain: Domain, size: Size | None = None) 
     return rows
 
 
-def by_figures(numbers: Iterable[int]) -> Wanted:
-    """Those of the points of some figures, labelled F and the number."""
-    return [(f"F{number}", recipe) for number in numbers for recipe in figures.load(str(number)).recipes]
+def by_figures(names: Iterable[str]) -> Wanted:
+    """Those of the points of some figures, labelled F and the name."""
+    return [(f"F{name}", recipe) for name in names for recipe in figures.load(name).recipes]
 
 
 def by_claims() -> Wanted:
