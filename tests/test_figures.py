@@ -152,8 +152,13 @@ def test_letters_are_large_enough_and_names_do_not_overlap(
 
     monkeypatch.setattr(Figure, "savefig", look)
     figure = figures.load(name)
-    figure.draw(figure.points(runs), Path("x.png"))
-    assert seen == [3 + 7 + 7] if name == "5" else [0]
+    points = figure.points(runs)
+    figure.draw(points, Path("x.png"))
+    named = {
+        (point.panel, point.source, point.group) for point in points if not point.missing and point.front is not None
+    }
+    assert seen == [len(named)]
+    assert len(named) >= 3 + 7 + 7 or name != "5"
 
 
 def test_names_avoid_points_and_each_other() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agsm_bench.report.commands import commands
-from agsm_bench.report.drawing import LOOKS, Axis, empty, legend, missing_note, panel_title, sheet
+from agsm_bench.report.drawing import LOOKS, PAIRED, Axis, empty, legend, missing_note, panel_title, sheet
 from agsm_bench.report.files import checked, readable, results_dir
 from agsm_bench.report.fills import recipe_of
 from agsm_bench.report.labels import Place, annotate
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 NOTE = (
     "Better is to the top left. Filled: on the front (grey), beaten by no other point in both directions; hollow: not. "
     "Thin lines join one backbone or editor. Bars: 95% intervals over prompts, and over training seeds where there are "
-    "several."
+    f"several. {PAIRED}"
 )
 
 
