@@ -251,7 +251,7 @@ def test_a_plan_is_a_function_of_what_is_given() -> None:
 
 
 def test_a_long_training_keeps_the_tokens_of_shorter_ones() -> None:
-    jobs = plan(by_figures([4]), 1, OUT, Found())
+    jobs = plan(by_figures(["4"]), 1, OUT, Found())
     trainings = [job for job in jobs if job.kind == "train"]
     assert names(trainings) == [
         *("agsm-shapes-mmdit-0", "agsm-shapes-mmdit-steps-10200-0"),
@@ -269,13 +269,13 @@ def test_kept_tokens_are_found() -> None:
     training = Training("agsm", "shapes-mmdit", (("steps", 5400),))
     record = {"trainer": "agsm", "backbone": "shapes-mmdit", "seed": 0, **training_settings(training)}
     kept = Found(trained=[Trained(Path("there"), record)])
-    jobs = {job.folder.name: job for job in plan(by_figures([4]), 1, OUT, kept)}
+    jobs = {job.folder.name: job for job in plan(by_figures(["4"]), 1, OUT, kept)}
     assert "there" in jobs["geneval-agsm-shapes-mmdit-steps-5400-0"].arguments
     assert not jobs["agsm-shapes-mmdit-steps-10200-0"].done
 
 
 def test_figures_and_claims_share_runs_with_tables() -> None:
-    jobs = plan([*by_tables([1], "shapes"), *by_figures([4]), *by_claims()], 1, OUT, Found())
+    jobs = plan([*by_tables([1], "shapes"), *by_figures(["4"]), *by_claims()], 1, OUT, Found())
     users = {job.folder.name: set(job.users) for job in jobs}
     assert {"1", "F4", "C1", "C3"} <= users["geneval-agsm-shapes-mmdit-0"]
     assert users["geneval-softrepa-shapes-mmdit-steps-10200-0"] == {"F4", "C3"}
@@ -287,7 +287,7 @@ def test_what_a_long_training_keeps_does_not_hang_on_who_asks_first() -> None:
     by_name = {job.folder.name: job for job in plan(by_claims(), 1, OUT, Found())}
     long = by_name["softrepa-shapes-mmdit-steps-10200-0"]
     assert (
-        long.arguments == next(j for j in plan(by_figures([4]), 1, OUT, Found()) if j.folder == long.folder).arguments
+        long.arguments == next(j for j in plan(by_figures(["4"]), 1, OUT, Found()) if j.folder == long.folder).arguments
     )
 
 
@@ -303,6 +303,6 @@ def test_kept_tokens_on_disk_are_found(tmp_path: Path) -> None:
     save_tokens(SoftTokens(BACKBONE.tokens), folder, record)
     training = Training("agsm", "shapes-mmdit", (("steps", 1800),))
     assert scan(tmp_path, quick=True).result(training, 0) == folder
-    jobs = {job.folder.name: job for job in plan(by_figures([4]), 1, tmp_path, scan(tmp_path, quick=True))}
+    jobs = {job.folder.name: job for job in plan(by_figures(["4"]), 1, tmp_path, scan(tmp_path, quick=True))}
     # what is there need not wait for the rest of the training
     assert jobs["geneval-agsm-shapes-mmdit-steps-1800-0"].needs == ()

@@ -52,7 +52,7 @@ COMMANDS = {
     ),
     "list": (
         "list:list_plugins",
-        "List trainers, benchmarks, backbones, metrics, editors and detectors, each with its one-line description.",
+        "List trainers, benchmarks, backbones, metrics, editors, detectors and figures, a line each.",
     ),
     "metrics": ("metrics:metrics", "Get the weights of metrics, and check them."),
     "data": ("data:data", "Get, check and find the photo domain's data."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,7 @@ import typer
 
 from agsm_bench.errors import UserError
 from agsm_bench.report import render, tables
-from agsm_bench.report.runs import Cell, Run, find_runs
+from agsm_bench.report.runs import find_runs
 from agsm_bench.types import Domain
 
 
@@ -30,16 +30,11 @@ class Format(StrEnum):
     HTML = "html"
 
 
-WIDTH = 120
-"""Columns of a table that goes to a file or a pipe."""
-PICTURES = (".png", ".svg", ".pdf")
-
-
 def report(
     table: Annotated[int | None, typer.Option(help="The paper's table, 1..13.")] = None,
     figure: Annotated[
-        int | None,
-        typer.Option(help="The paper's figure, 4 or 5; --out with .png, .svg or .pdf draws it."),
+        str | None,
+        typer.Option(help="4, 5, geneval or ablations; --out with .png, .svg or .pdf draws it."),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All tables; --out is a folder then.")] = False,
     domain: Annotated[DomainName, typer.Option(help="Where the measured values come from.")] = DomainName.SHAPES,
@@ -60,9 +55,9 @@ def report(
     agsm-bench report --figure 4 --out figure4.png
     """
     if (table is not None) + (figure is not None) + everything != 1:
-        raise UserError("Which table?", "Use either --table N or --figure N, or --all.")
+        raise UserError("Which table?", "Use one of --table N, --figure NAME and --all.")
     if figure is not None:
-        _figure(figure, format, runs or (), out)
+        _figure(figure, format, domain, runs or (), out)
         return
     numbers = [*tables.NUMBERS] if table is None else [table]
     for number in numbers:
@@ -80,91 +75,13 @@ def report(
             out.write_text(render.FORMS[format](joined[0]), encoding="utf-8")
 
 
-def _figure(number: int, format: Format, runs: Sequence[Path], out: Path | None) -> None:
-    from agsm_bench.report import figures, scatter
+def _figure(name: str, format: Format, domain: DomainName, runs: Sequence[Path], out: Path | None) -> None:
+    from agsm_bench.cli.figures import show
 
-    if format not in (Format.RICH, Format.CSV):
-        raise UserError(f"A figure has no {format} form.", "Use --format csv, or --out with .png, .svg or .pdf.")
-    if out is not None and out.suffix not in PICTURES:
-        raise UserError(f"{out} names no kind of picture.", f"Let --out end with one of {', '.join(PICTURES)}.")
-    if number in scatter.NUMBERS:
-        _scatter(number, format, runs, out)
-        return
-    figure, found = figures.load_figure(number), find_runs(runs)
-    if out is None:
-        measured = figures.measure(figure, found)
-        text = figures.to_csv(figure.metric, measured) if format is Format.CSV else figure_text(number, found)
-        typer.echo(text, nl=False)
-        return
-    with writable(out):
-        figures.draw(figure, figures.measure(figure, found), out)
-
-
-def _scatter(number: int, format: Format, runs: Sequence[Path], out: Path | None) -> None:
-    from agsm_bench.report import scatter
-
-    figure, found = scatter.load_scatter(number), find_runs(runs)
-    if out is None:
-        text = scatter.to_csv(figure, found) if format is Format.CSV else figure_text(number, found)
-        typer.echo(text, nl=False)
-        return
-    with writable(out):
-        scatter.draw(figure, found, out)
-
-
-def figure_text(number: int, runs: Sequence[Run]) -> str:
-    """A figure's points as a table, with 95% intervals."""
-    from agsm_bench.report import scatter
-
-    return _points_text(number, runs) if number in scatter.NUMBERS else _steps_text(number, runs)
-
-
-def _points_text(number: int, runs: Sequence[Run]) -> str:
-    """A row a point."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from agsm_bench.report import scatter
-
-    console = Console(highlight=False, width=WIDTH)
-    with console.capture() as captured:
-        figure = scatter.load_scatter(number)
-        for panel in figure.panels:
-            names = ("", "tokens", f"{panel.x.label} ↓", f"{panel.y.label} ↑", "runs")
-            table = Table(*names, title=f"Figure {number}. {panel.title}", box=None)
-            for each in scatter.measure(panel, runs):
-                values = [
-                    f"{axis.scale * cell.value:.3g} ({axis.scale * cell.low:.3g} to {axis.scale * cell.high:.3g})"
-                    for axis, cell in ((panel.x, each.x), (panel.y, each.y))
-                ]
-                table.add_row(each.point.group, each.point.series, *values, str(each.y.runs))
-            console.print(table)
-    return captured.get()
-
-
-def _steps_text(number: int, runs: Sequence[Run]) -> str:
-    """A row a step, in per cent."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from agsm_bench.report import figures
-
-    figure = figures.load_figure(number)
-    cells = {each.line.label: dict(each.cells) for each in figures.measure(figure, runs)}
-    table = Table("step", *cells, title=f"Figure {number}. {figure.title}: {figure.label}, %", box=None)
-    for step in dict.fromkeys(step for line in figure.lines for step, _ in line.points):
-        table.add_row(str(step), *(_point(found.get(step)) for found in cells.values()))
-    console = Console(highlight=False, width=WIDTH)
-    with console.capture() as captured:
-        console.print(table)
-    return captured.get()
-
-
-def _point(cell: Cell | None) -> str:
-    if cell is None:
-        return "-"
-    runs = f"{cell.runs} run" + "s" * (cell.runs > 1)
-    return f"{100 * cell.value:.1f} ({100 * cell.low:.1f} to {100 * cell.high:.1f}, {runs})"
+    if domain is not DomainName.SHAPES:
+        raise UserError("Figures measure on the shapes domain.", "Use --domain shapes.")
+    with writable(out) if out else nullcontext():
+        show(name, format, runs, out)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agsm_bench.cli.claims import terminal as claims_text
-from agsm_bench.cli.report import DomainName, figure_text
+from agsm_bench.cli.report import DomainName
 from agsm_bench.errors import ExitCode, UserError
 from agsm_bench.report.fills import Size
 from agsm_bench.report.render import to_terminal
@@ -32,7 +32,7 @@ LOCK = ".reproduce.lock"
 
 def reproduce(
     table: Annotated[list[int] | None, typer.Option(help="A table of the paper; may be repeated.")] = None,
-    figure: Annotated[list[int] | None, typer.Option(help="A figure of the paper: 4 or 5.")] = None,
+    figure: Annotated[list[str] | None, typer.Option(help="One of `list figures`; may be repeated.")] = None,
     claims: Annotated[bool, typer.Option("--claims", help="What `agsm-bench claims` tests.")] = False,
     all_: Annotated[bool, typer.Option("--all", help="Every table that runs fill, the figures, the claims.")] = False,
     domain: Annotated[DomainName, typer.Option(help="Where to measure.")] = DomainName.SHAPES,
@@ -83,16 +83,15 @@ class Asked:
 
     domain: Domain
     tables: tuple[int, ...]
-    figures: tuple[int, ...]
+    figures: tuple[str, ...]
     claims: bool
     rows: Wanted
 
 
 def _asked(
-    tables: Sequence[int], figures: Sequence[int], claims: bool, everything: bool, domain: Domain, size: Size | None
+    tables: Sequence[int], figures: Sequence[str], claims: bool, everything: bool, domain: Domain, size: Size | None
 ) -> Asked:
-    from agsm_bench.report import figures as curves
-    from agsm_bench.report import scatter
+    from agsm_bench.report.figures import NUMBERS
     from agsm_bench.reproduce.wanted import by_claims, by_figures, by_tables, fillable
 
     if bool(tables or figures or claims) == everything:
@@ -106,19 +105,21 @@ def _asked(
         )
     if everything:
         claims = not size
-        tables, figures = fillable(domain), (*curves.NUMBERS, *scatter.NUMBERS) if claims else ()
+        tables, figures = fillable(domain), NUMBERS if claims else ()
     numbers = sorted(set(tables))
     rows = by_tables(numbers, domain, size) + (by_claims() if claims else []) + by_figures(figures)
     return Asked(domain, tuple(numbers), tuple(sorted(set(figures))), claims, rows)
 
 
 def _print(asked: Asked, runs: Sequence[Run], size: Size | None) -> None:
+    from agsm_bench.report import figures
     from agsm_bench.report.claims import judge, load_claims
 
     for number in asked.tables:
         typer.echo(to_terminal(join(number, asked.domain, runs, size)), nl=False)
-    for number in asked.figures:
-        typer.echo(figure_text(number, runs), nl=False)
+    for name in asked.figures:
+        figure = figures.load(name)
+        typer.echo(figures.as_text(name, figure, figures.points_of(name, figure, runs)), nl=False)
     if asked.claims:
         loaded = load_claims()
         typer.echo(claims_text(loaded, judge(loaded, runs)), nl=False)

@@ -1,170 +1,214 @@
-"""Figure 5: two measures against each other, a point for each backbone or editor with each kind of soft tokens."""
+"""Figure 5: two measures against each other, a point for each backbone or editor with each kind of soft tokens.
+
+Published and measured points are of other pictures and other measures, so each has panels of its own. A front is of
+the points that no other of the panel beats in both directions.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agsm_bench.errors import UserError
+from agsm_bench.report.commands import commands
+from agsm_bench.report.drawing import LOOKS, PAIRED, Axis, empty, legend, missing_note, panel_title, sheet
 from agsm_bench.report.files import checked, readable, results_dir
 from agsm_bench.report.fills import recipe_of
+from agsm_bench.report.labels import Place, annotate
+from agsm_bench.report.points import Point, Printed, Source, Value, measured_value
 from agsm_bench.report.recipes import Recipe
-from agsm_bench.report.runs import Cell, Run, combine
+from agsm_bench.report.runs import Run, combine
 from agsm_bench.report.tables import chosen
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-NUMBERS = (5,)
-LOOKS = (("#333333", "o"), ("#D55E00", "s"), ("#0072B2", "^"))
-"""Colour and marker of each series, Okabe and Ito's: neither carries the meaning alone."""
+NOTE = (
+    "Better is to the top left. Filled: on the front (grey), beaten by no other point in both directions; hollow: not. "
+    "Thin lines join one backbone or editor. Bars: 95% intervals over prompts, and over training seeds where there are "
+    f"several. {PAIRED}"
+)
 
 
 @dataclass(frozen=True)
-class Axis:
-    """What a direction shows."""
-
-    metric: str
-    label: str
-    scale: float = 1.0
-    """Value x this is drawn."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """One setting."""
+class Setting:
+    """A point, and where its values come from."""
 
     group: str
-    """Of the backbone or editor."""
     series: str
-    """Of the soft tokens."""
-    recipe: Recipe
+    recipe: Recipe | None = None
+    """Of a measured point."""
+    printed: tuple[int, str] | None = None
+    """Of a published one: a table and the key of its row."""
 
 
 @dataclass(frozen=True)
 class Panel:
+    """A plot: smaller is better along x, larger along y."""
+
     title: str
+    source: Source
     x: Axis
     y: Axis
-    points: tuple[Point, ...]
+    settings: tuple[Setting, ...]
 
 
 @dataclass(frozen=True)
 class Scatter:
-    number: int
     title: str
     panels: tuple[Panel, ...]
+    fill: str = "agsm-bench reproduce --figure 5"
 
     @property
     def recipes(self) -> list[Recipe]:
-        """Of all points."""
-        return [point.recipe for panel in self.panels for point in panel.points]
+        """Of all measured points."""
+        return [each.recipe for panel in self.panels for each in panel.settings if each.recipe]
+
+    def points(self, runs: Sequence[Run]) -> list[Point]:
+        """Those of all panels; the values of measured ones are means over their seeds."""
+        return [point for panel in self.panels for point in with_front(_points(panel, runs))]
+
+    def draw(self, points: Sequence[Point], path: Path) -> None:
+        """The published panels above the measured ones."""
+        columns = len({panel.title for panel in self.panels})
+        note = "\n".join(filter(None, [NOTE, missing_note(points, self.fill)]))
+        with sheet(path, self.title, 6.8, note) as figure:
+            grid = figure.subplots(len(self.panels) // columns, columns, squeeze=False).flat
+            pairs = list(zip(grid, self.panels, strict=True))
+            own = {
+                panel: [p for p in points if (p.panel, p.source) == (panel.title, panel.source) and not p.missing]
+                for panel in self.panels
+            }
+            for axes, panel in pairs:
+                _draw(axes, panel, own[panel], self.fill)
+            legend(figure, [axes for axes, _ in pairs])
+            figure.draw_without_rendering()
+            for axes, panel in pairs:
+                _name(axes, panel, own[panel])
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A point with what the runs say."""
-
-    point: Point
-    x: Cell
-    y: Cell
-
-
-def load_scatter(number: int) -> Scatter:
-    """A figure that ships.
-
-    Raises:
-        UserError: no runs make it.
-        MissingError: its file is damaged.
-    """
-    if number not in NUMBERS:
-        raise UserError(f"Figure {number} is no scatter of runs.", f"Known: {', '.join(map(str, NUMBERS))}.")
-    path = results_dir() / "tables" / f"figure_{number:02d}.toml"
+def load() -> Scatter:
+    """The figure that ships. Raises MissingError: its file is damaged."""
+    path = results_dir() / "tables" / "figure_05.toml"
     with readable(path):
         data = checked(tomllib.loads(path.read_text(encoding="utf-8")))
-        return Scatter(number, data["title"], tuple(_panel(spec, data["series"]) for spec in data["panels"]))
+        published = [_published(spec) for spec in data["published"]]
+        measured = [_measured(spec, data["series"]) for spec in data["measured"]]
+        return Scatter(data["title"], (*published, *measured))
 
 
-def measure(panel: Panel, runs: Sequence[Run]) -> list[Measured]:
-    """The points whose runs are there, means over their seeds."""
-    found = []
-    for point in panel.points:
-        cells = [run.cells for run in chosen(point.recipe, runs)]
-        both = [row for row in cells if panel.x.metric in row and panel.y.metric in row]
-        if both:
-            x, y = (combine(axis.metric, [row[axis.metric] for row in both]) for axis in (panel.x, panel.y))
-            found.append(Measured(point, x, y))
-    return found
+def with_front(points: Sequence[Point]) -> list[Point]:
+    """The points, each with whether it is on the front of them all."""
+    return [replace(point, front=_on_front(point, points)) for point in points]
 
 
-def to_csv(scatter: Scatter, runs: Sequence[Run]) -> str:
-    """Every point, one a line, with 95% intervals."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = ("x", "x_low", "x_high", "y", "y_low", "y_high")
-    writer.writerow(["panel", "group", "tokens", "x_metric", "y_metric", *names, "runs"])
-    for panel in scatter.panels:
-        for each in measure(panel, runs):
-            values = [getattr(cell, name) for cell in (each.x, each.y) for name in ("value", "low", "high")]
-            metrics = panel.x.metric, panel.y.metric
-            writer.writerow([panel.title, each.point.group, each.point.series, *metrics, *values, each.y.runs])
-    return text.getvalue()
+def _on_front(point: Point, points: Sequence[Point]) -> bool:
+    if point.missing:
+        return False
+    x, y = _place(point)
+    others = [_place(other) for other in points if not other.missing]
+    return not any(a <= x and b >= y and (a, b) != (x, y) for a, b in others)
 
 
-def draw(scatter: Scatter, runs: Sequence[Run], path: Path) -> None:
-    """The panels side by side, by the suffix of `path` as PNG, SVG or PDF; the same bytes for the same runs."""
-    import matplotlib
-    from matplotlib.figure import Figure as Canvas
-
-    with matplotlib.rc_context({"svg.hashsalt": "agsm-bench", "font.size": 10}):
-        canvas = Canvas(figsize=(5.2 * len(scatter.panels), 4.4), layout="constrained")
-        for axes, panel in zip(canvas.subplots(1, len(scatter.panels), squeeze=False)[0], scatter.panels, strict=True):
-            _draw(axes, panel, measure(panel, runs))
-        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(path.suffix[1:])
-        canvas.savefig(path, dpi=150, metadata=metadata)
+def _place(point: Point) -> Place:
+    return point.x.number, point.y.number
 
 
-def _draw(axes: Axes, panel: Panel, measured: Sequence[Measured]) -> None:
-    """Groups are joined by a line and named at their first point; bars are 95% intervals."""
-    series = list(dict.fromkeys(point.series for point in panel.points))
-    for number, group in enumerate(dict.fromkeys(each.point.group for each in measured)):
-        own = [each for each in measured if each.point.group == group]
-        places = [(each.x.value * panel.x.scale, each.y.value * panel.y.scale) for each in own]
-        axes.plot(*zip(*places, strict=True), color="#bbbbbb", linewidth=0.8, zorder=1)
-        # two ways of one method often lie together: one name below the point, the next one above
-        beside = (5, 5 if number % 2 else -11)
-        axes.annotate(group, places[0], xytext=beside, textcoords="offset points", fontsize=8, color="#555555")
-    for name, (color, marker) in zip(series, LOOKS[: len(series)], strict=True):
-        own = [each for each in measured if each.point.series == name]
-        if own:
-            x, y = ([each.x.value * panel.x.scale for each in own], [each.y.value * panel.y.scale for each in own])
-            up, across = _bars([each.y for each in own], panel.y.scale), _bars([each.x for each in own], panel.x.scale)
-            axes.errorbar(x, y, up, across, fmt=marker, color=color, label=name, zorder=2, elinewidth=0.6)
-    axes.set_title(f"{panel.title}: better is to the top left", fontsize=10)
+def _points(panel: Panel, runs: Sequence[Run]) -> list[Point]:
+    return [
+        _of_runs(panel, each, each.recipe, runs) if each.recipe else _of_paper(panel, each) for each in panel.settings
+    ]
+
+
+def _of_paper(panel: Panel, setting: Setting) -> Point:
+    assert setting.printed is not None
+    x, y = (Value(axis.metric, Printed(*setting.printed, axis.metric).value) for axis in (panel.x, panel.y))
+    return Point(panel.title, panel.source, setting.group, setting.series, x, y)
+
+
+def _of_runs(panel: Panel, setting: Setting, recipe: Recipe, runs: Sequence[Run]) -> Point:
+    rows = [run.cells for run in chosen(recipe, runs)]
+    both = [row for row in rows if panel.x.metric in row and panel.y.metric in row]
+    point = Point(
+        panel.title, panel.source, setting.group, setting.series, Value(panel.x.metric), Value(panel.y.metric)
+    )
+    if not both:
+        return replace(point, command=commands(recipe))
+    x, y = (combine(axis.metric, [row[axis.metric] for row in both]) for axis in (panel.x, panel.y))
+    values = measured_value(panel.x.metric, x), measured_value(panel.y.metric, y)
+    return replace(point, x=values[0], y=values[1], interval=y.interval, runs=y.runs, images=y.n)
+
+
+def _draw(axes: Axes, panel: Panel, points: Sequence[Point], fill: str) -> None:
+    axes.set_title(panel_title(panel.title, panel.source))
     axes.set_xlabel(f"{panel.x.label} ↓")
     axes.set_ylabel(f"{panel.y.label} ↑")
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    if measured:
-        axes.legend(frameon=False)
-    else:
-        axes.text(0.5, 0.5, "not measured yet", transform=axes.transAxes, ha="center")
+    axes.margins(0.12)
+    if not points:
+        empty(axes, fill)
+        return
+    for group in dict.fromkeys(point.group for point in points):
+        own = [_drawn(panel, point) for point in points if point.group == group]
+        axes.plot(*zip(*own, strict=True), color="#aaaaaa", linewidth=0.6, zorder=1)
+    for point in points:
+        _mark(axes, panel, point)
+    for name in dict.fromkeys(point.series for point in points):
+        axes.plot([], [], LOOKS[name].marker, color=LOOKS[name].color, label=name)
+    limits = axes.get_xlim(), axes.get_ylim()
+    axes.plot(*zip(*_stairs(axes, panel, points), strict=True), color="#bbbbbb", linewidth=2, zorder=0)
+    axes.set(xlim=limits[0], ylim=limits[1])
 
 
-def _bars(cells: Sequence[Cell], scale: float) -> list[list[float]]:
-    below = [max(0.0, cell.value - cell.low) * scale for cell in cells]
-    return [below, [max(0.0, cell.high - cell.value) * scale for cell in cells]]
+def _mark(axes: Axes, panel: Panel, point: Point) -> None:
+    look, (x, y) = LOOKS[point.series], _drawn(panel, point)
+    for start, end in _bars(panel, point):
+        axes.plot([start[0], end[0]], [start[1], end[1]], color=look.color, linewidth=0.6, zorder=2)
+    face = look.color if point.front else "white"
+    axes.plot(x, y, look.marker, markerfacecolor=face, markeredgecolor=look.color, zorder=3)
 
 
-def _panel(spec: Mapping[str, Any], series: Sequence[Mapping[str, Any]]) -> Panel:
-    points = [
-        Point(group["label"], tokens["label"], recipe_of({**group, **tokens}, spec["benchmark"]))
+def _stairs(axes: Axes, panel: Panel, points: Sequence[Point]) -> list[Place]:
+    """The corners of the front: from the bottom up to its first point, and from its last one to the right."""
+    front = sorted(_drawn(panel, point) for point in points if point.front)
+    steps = [corner for (_, low), (x, high) in pairwise(front) for corner in ((x, low), (x, high))]
+    return [(front[0][0], axes.get_ylim()[0]), front[0], *steps, (axes.get_xlim()[1], front[-1][1])]
+
+
+def _name(axes: Axes, panel: Panel, points: Sequence[Point]) -> None:
+    """The groups, each at its first point."""
+    if points:
+        names = {point.group: _drawn(panel, point) for point in reversed(points)}
+        lines = [*pairwise(_stairs(axes, panel, points)), *(bar for point in points for bar in _bars(panel, point))]
+        annotate(axes, dict(reversed(names.items())), [_drawn(panel, point) for point in points], lines)
+
+
+def _drawn(panel: Panel, point: Point) -> Place:
+    return panel.x.of(point.x), panel.y.of(point.y)
+
+
+def _bars(panel: Panel, point: Point) -> list[tuple[Place, Place]]:
+    """Its intervals, across and up; none where it has none."""
+    x, y = _drawn(panel, point)
+    across, up = panel.x.ends(point.x), panel.y.ends(point.y)
+    return [((across[0], y), (across[1], y)), ((x, up[0]), (x, up[1]))] if across and up else []
+
+
+def _published(spec: Mapping[str, Any]) -> Panel:
+    settings = [
+        Setting(group["label"], series, printed=(int(table), row))
+        for group in spec["groups"]
+        for series, (table, row) in group["rows"].items()
+    ]
+    return Panel(spec["title"], "published", Axis(**spec["x"]), Axis(**spec["y"]), tuple(settings))
+
+
+def _measured(spec: Mapping[str, Any], series: Sequence[Mapping[str, Any]]) -> Panel:
+    settings = [
+        Setting(group["label"], tokens["label"], recipe_of({**group, **tokens}, spec["benchmark"]))
         for group in spec["groups"]
         for tokens in series
     ]
-    return Panel(spec["title"], Axis(**spec["x"]), Axis(**spec["y"]), tuple(points))
+    return Panel(spec["title"], "measured", Axis(**spec["x"]), Axis(**spec["y"]), tuple(settings))

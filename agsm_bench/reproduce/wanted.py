@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from agsm_bench.errors import UserError
-from agsm_bench.report import scatter
+from agsm_bench.report import figures
 from agsm_bench.report.claims import load_claims
-from agsm_bench.report.figures import load_figure
 from agsm_bench.report.fills import Size, load_fills
 from agsm_bench.report.recipes import Recipe
 from agsm_bench.report.tables import NUMBERS, load_paper
@@ -33,15 +32,9 @@ def by_tables(numbers: Iterable[int], domain: Domain, size: Size | None = None) 
     return rows
 
 
-def by_figures(numbers: Iterable[int]) -> Wanted:
-    """Those of the points of some figures, labelled F and the number."""
-    return [(f"F{number}", recipe) for number in numbers for recipe in _of_figure(number)]
-
-
-def _of_figure(number: int) -> list[Recipe]:
-    if number in scatter.NUMBERS:
-        return scatter.load_scatter(number).recipes
-    return [recipe for line in load_figure(number).lines for _, recipe in line.points]
+def by_figures(names: Iterable[str]) -> Wanted:
+    """Those of the points of some figures, labelled F and the name."""
+    return [(f"F{name}", recipe) for name in names for recipe in figures.load(name).recipes]
 
 
 def by_claims() -> Wanted:
