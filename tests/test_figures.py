@@ -181,7 +181,7 @@ def test_names_avoid_points_and_each_other() -> None:
     ("arguments", "code", "word"),
     [
         (["--figure", "6"], 2, "No runs make Figure 6. Figures that runs make: 4, 5, geneval, ablations."),
-        (["--figure", "4", "--table", "1"], 2, "either --table N or --figure N"),
+        (["--figure", "4", "--table", "1"], 2, "--table N, --figure NAME and --all"),
         ([], 2, "--figure N"),
         (["--figure", "4", "--out", "four.doc"], 2, "no kind of picture"),
         (["--figure", "4", "--format", "md"], 2, "no md form"),
