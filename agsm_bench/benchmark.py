@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from agsm_bench.stats import Interval
-from agsm_bench.types import Detection, Domain, Prompt, Score
+from agsm_bench.types import Detection, Domain, Interval, Prompt, Score
 
 Scored = tuple[Prompt, str, Mapping[str, float | None]]
 """A prompt, a sample id and the sample's values by metric; None, or no entry, is unscored."""

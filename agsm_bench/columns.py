@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from agsm_bench.benchmark import Scored
-from agsm_bench.stats import Interval, bootstrap_mean
+from agsm_bench.types import Interval
 
 
 class Value(NamedTuple):
@@ -57,6 +57,8 @@ def mean(column: Column) -> Interval:
     """With an interval over the prompts; nan where nothing could be scored."""
     if not column.scored:
         return unknown(column)
+    from agsm_bench.stats import bootstrap_mean
+
     values, clusters, _ = zip(*column.scored, strict=True)
     return replace(bootstrap_mean(values, clusters), unscored=column.unscored)
 

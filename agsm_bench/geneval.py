@@ -17,8 +17,7 @@ from agsm_bench.geneval_plausibility import warnings
 from agsm_bench.geneval_prompts import COCO_CLASSES, TAGS, photo_metadata, shapes_metadata
 from agsm_bench.geneval_rules import count_errors, kept, strict, verdict
 from agsm_bench.shapes.vocabulary import SHAPES
-from agsm_bench.stats import Interval, bootstrap_macro_mean
-from agsm_bench.types import Detection, Domain, Prompt, Score
+from agsm_bench.types import Detection, Domain, Interval, Prompt, Score
 
 CORRECT = "geneval/correct"
 STRICT = "geneval/strict"
@@ -133,6 +132,8 @@ def _by_tag(column: Column, prefix: str) -> dict[str, Interval]:
         return by_tag
     if not all(interval.n for interval in by_tag.values()):
         return {f"{prefix}mean": unknown(column), **by_tag}
+    from agsm_bench.stats import bootstrap_macro_mean
+
     values, clusters, tags = zip(*column.scored, strict=True)
     macro_mean = replace(bootstrap_macro_mean(values, clusters, tags), unscored=column.unscored)
     return {f"{prefix}mean": macro_mean, **by_tag}

@@ -10,12 +10,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations, product
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from agsm_bench.shapes import vocabulary
 from agsm_bench.shapes.vocabulary import NUMBERS, RELATIONS, SHAPES, article, plural
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Entry = dict[str, Any]
 """One line of GenEval's metadata: tag, include, exclude (counting only) and prompt."""
@@ -75,6 +76,8 @@ class Thing:
 
 def photo_metadata() -> list[Entry]:
     """GenEval's own 553 entries, in its order."""
+    import numpy as np
+
     rng = np.random.default_rng(SEED)
     entries = [_scene("single_object", one) for one in _pick(rng, COCO_CLASSES, len(COCO_CLASSES))]
     entries += [_scene("two_object", *_pick(rng, COCO_CLASSES, 2)) for _ in range(DRAWS)]
@@ -95,6 +98,8 @@ def shapes_metadata() -> list[Entry]:
     benchmark and there is no sampling of texts to account for; where texts are sampled, each occurs once
     and the id is the text.
     """
+    import numpy as np
+
     rng = np.random.default_rng(SEED)
     population = shapes_population()
     return [entry for tag, count in TAG_COUNTS.items() for entry in _cycle(rng, population[tag], count)]
@@ -166,6 +171,8 @@ def shapes_population() -> dict[str, list[Entry]]:
 
 
 def _cycle(rng: np.random.Generator, entries: Sequence[Entry], count: int) -> list[Entry]:
+    import numpy as np
+
     rounds = -(-count // len(entries))
     order = np.concatenate([rng.permutation(len(entries)) for _ in range(rounds)])
     return [entries[i] for i in order[:count]]

@@ -13,8 +13,7 @@ from agsm_bench.benchmark import Scored
 from agsm_bench.errors import MissingError
 from agsm_bench.geneval import CORRECT, GenEval
 from agsm_bench.geneval_prompts import photo_metadata, shapes_metadata
-from agsm_bench.stats import Interval
-from agsm_bench.types import Domain, Prompt
+from agsm_bench.types import Domain, Interval, Prompt
 
 SHOWN = 5
 """Prompts named in a warning."""

@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from agsm_bench.geneval_prompts import COLORS
 from agsm_bench.shapes import vocabulary
 from agsm_bench.types import Detection
@@ -82,6 +80,8 @@ def relations(a: Box, b: Box) -> tuple[str, ...]:
     In float32, as upstream's boxes are: boxes of masks have whole-number corners, which makes exact ties
     real.
     """
+    import numpy as np
+
     corners = np.asarray([a, b], dtype=np.float32)
     sizes = np.abs(corners[:, 2:] - corners[:, :2])
     centres = (corners[:, :2] + corners[:, 2:]) / 2

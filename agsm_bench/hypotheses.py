@@ -112,17 +112,6 @@ def pooled(spreads: Sequence[Spread]) -> Spread:
     return Spread(variance, max(freedom // 2, *(spread.freedom for spread in spreads)))
 
 
-def student(freedom: int) -> float:
-    """97.5% quantile of Student's distribution, to 0.01 (Cornish and Fisher's expansion from three degrees on)."""
-    if freedom < 1:
-        raise ValueError("Student's distribution needs a degree of freedom")
-    if freedom < 3:
-        return (12.706, 4.303)[freedom - 1]
-    z = 1.959964
-    terms = ((z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384)
-    return z + sum(term / freedom ** (power + 1) for power, term in enumerate(terms))
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment (1979): the family-wise error stays below the level, whatever their dependence."""
     adjusted, highest = [math.nan] * len(p_values), 0.0

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from agsm_bench.types import Interval as Interval
+
 Labels = Sequence[str] | Sequence[int]
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
@@ -22,22 +24,6 @@ Statistic = Callable[[Floats], Floats]
 
 _BLOCK = 2**20
 """Cluster draws held in memory at once."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its percentile bootstrap interval."""
-
-    value: float
-    low: float
-    """The lower end; nan, like `high`, where a single cluster leaves the spread unknown."""
-    high: float
-    n: int
-    """Number of values."""
-    clusters: int
-    """Number of independent groups that were resampled (prompts, for GenEval)."""
-    unscored: int = 0
-    """Values that were expected but could not be scored; they are in neither the mean nor `n`."""
 
 
 @dataclass(frozen=True)

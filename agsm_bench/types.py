@@ -91,3 +91,19 @@ class RunSpec:
     """What images of photographs' backbones depend on besides the weights, e.g. dtype; None on shapes."""
     editing: Mapping[str, Any] | None = None
     """The editor of pictures that are there (`editor`), and its settings besides steps and scale; None: generated."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its percentile bootstrap interval."""
+
+    value: float
+    low: float
+    """The lower end; nan, like `high`, where a single cluster leaves the spread unknown."""
+    high: float
+    n: int
+    """Number of values."""
+    clusters: int
+    """Number of independent groups that were resampled (prompts, for GenEval)."""
+    unscored: int = 0
+    """Values that were expected but could not be scored; they are in neither the mean nor `n`."""

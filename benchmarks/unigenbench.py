@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from agsm_bench.benchmark import Plain, Scored
 from agsm_bench.columns import distinct, means
-from agsm_bench.stats import Interval
-from agsm_bench.types import Detection, Domain, Prompt, Score
+from agsm_bench.types import Detection, Domain, Interval, Prompt, Score
 
 if TYPE_CHECKING:
     from agsm_bench.unigenbench.prompts import Reading

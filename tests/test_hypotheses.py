@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agsm_bench.hypotheses import Spread, effect, holm, pooled, student
+from agsm_bench.hypotheses import Spread, effect, holm, pooled
 from agsm_bench.stats import paired_difference
+from agsm_bench.student import student
 
 
 def noisy(rng: np.random.Generator, seeds: int, prompts: int, of_seed: float, of_prompt: float) -> np.ndarray:

@@ -11,7 +11,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LEVELS = (
     ("types", "errors", "parallel", "torchvision_ops"),
-    ("stats", "hypotheses", "seeds", "identity", "provenance", "jsonl", "locking", "folders", "tokens.header"),
+    (
+        "stats",
+        "student",
+        "hypotheses",
+        "seeds",
+        "identity",
+        "provenance",
+        "jsonl",
+        "locking",
+        "folders",
+        "tokens.header",
+    ),
     (
         *("contracts", "protocol", "model_options", "weights", "variant", "manifest", "records"),
         *("summary_file", "store", "images", "shards", "detections", "plugins"),

@@ -6,12 +6,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from agsm_bench.contracts import Backbone, Sampling, TrainingDefaults
-from agsm_bench.shapes.pairs import ShapesPairs
 from agsm_bench.shapes.shipped import weights_folder
 from agsm_bench.tokens.header import TokensConfig
 
 if TYPE_CHECKING:
     from agsm_bench.diffusion.denoiser import Denoiser
+    from agsm_bench.shapes.pairs import ShapesPairs
 
 NAME = "shapes-mmdit"
 
@@ -23,6 +23,13 @@ def load() -> Denoiser:
 
     pipe = load_pipeline("StableDiffusion3Pipeline", weights_folder(NAME), text_encoder_3=None, tokenizer_3=None)
     return MMDiTDenoiser(pipe, t5_length=0)
+
+
+def training_data(seed: int, held_out: bool) -> ShapesPairs:
+    """The world's own pairs, without NumPy as long as nobody asks for them."""
+    from agsm_bench.shapes.pairs import ShapesPairs
+
+    return ShapesPairs(seed, held_out)
 
 
 BACKBONE = Backbone(
@@ -44,5 +51,5 @@ BACKBONE = Backbone(
     token_init="normal",
     weights=partial(weights_folder, NAME),
     load=load,
-    training_data=ShapesPairs,
+    training_data=training_data,
 )

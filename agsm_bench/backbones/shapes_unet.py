@@ -6,12 +6,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from agsm_bench.contracts import Backbone, Sampling, TrainingDefaults
-from agsm_bench.shapes.pairs import ShapesPairs
 from agsm_bench.shapes.shipped import weights_folder
 from agsm_bench.tokens.header import TokensConfig
 
 if TYPE_CHECKING:
     from agsm_bench.diffusion.denoiser import Denoiser
+    from agsm_bench.shapes.pairs import ShapesPairs
 
 NAME = "shapes-unet"
 
@@ -23,6 +23,13 @@ def load() -> Denoiser:
 
     pipe = load_pipeline("StableDiffusionPipeline", weights_folder(NAME))
     return UNetDenoiser(pipe)
+
+
+def training_data(seed: int, held_out: bool) -> ShapesPairs:
+    """The world's own pairs, without NumPy as long as nobody asks for them."""
+    from agsm_bench.shapes.pairs import ShapesPairs
+
+    return ShapesPairs(seed, held_out)
 
 
 BACKBONE = Backbone(
@@ -42,5 +49,5 @@ BACKBONE = Backbone(
     token_init="empty",
     weights=partial(weights_folder, NAME),
     load=load,
-    training_data=ShapesPairs,
+    training_data=training_data,
 )

@@ -11,7 +11,6 @@ from statistics import fmean
 from typing import Any, Literal
 
 from agsm_bench.errors import MissingError
-from agsm_bench.hypotheses import student
 from agsm_bench.identity import canonical_json
 from agsm_bench.report.files import readable, results_dir
 from agsm_bench.report.recipes import (
@@ -24,6 +23,7 @@ from agsm_bench.report.recipes import (
     sampling_differences,
     training_differences,
 )
+from agsm_bench.student import student
 from agsm_bench.summary_file import SEAL, SUMMARY, UNSEALED, read_summary
 
 REPRODUCED = Path("runs/reproduce")
