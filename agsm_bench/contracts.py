@@ -199,6 +199,8 @@ class RunMetric:
     Scores of single images are stored in the run. Nothing where the run lacks what the metric needs."""
     model: ModelMeasure | None = None
     """What `measure` reads of the run's folder that only the model can tell; None: images and scores are enough."""
+    by_group: Callable[[Path], Mapping[str, Mapping[str, float]]] = lambda folder: {}
+    """(run's folder) -> by metric, values of independent groups whose mean it is, for the comparison of two runs."""
 
 
 def flag_of(name: str) -> str:

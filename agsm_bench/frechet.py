@@ -39,6 +39,8 @@ class Statistics:
     """[d, d], with n - 1."""
     n: int
     """Samples behind it."""
+    source: str = ""
+    """The file that it is kept in."""
 
     @classmethod
     def of(cls, features: np.ndarray) -> Statistics:
@@ -75,7 +77,7 @@ class Statistics:
             raise MissingError(f"{path} holds no statistics ({error}).", "Delete it, or name another.") from error
         if made_of is not None and said != _json(made_of):
             raise MissingError(f"{path} was made of other images or weights.", f"Delete it: rm {path}")
-        return cls(mean, covariance, n)
+        return cls(mean, covariance, n, str(path))
 
 
 def frechet_distance(mean_a: Floats, cov_a: Floats, mean_b: Floats, cov_b: Floats) -> Floats:

@@ -29,6 +29,7 @@ LEVELS = (
         *("metric", "weight_files", "state_dicts", "frechet", "preprocessing", "pixel_pairs", "clip_encoder"),
         *("benchmark", "columns", "detector", "opencv_resize", "mmdet_names", "editor", "editor_choice", "request"),
         "unigenbench.options",
+        "scoring.features",
     ),
     (
         *("geneval", "geneval_prompts", "geneval_rules", "geneval_plausibility", "geneval_results", "mask2former"),
@@ -39,8 +40,8 @@ LEVELS = (
     ("trainers", "benchmarks", "backbones", "metrics", "editors", "detectors"),
     ("geneval_colors",),
     ("detecting", "score", "scoring", "union", "planning", "evaluate", "rescore", "imported"),
-    ("report",),
-    ("demo", "reproduce", "doctor", "push"),
+    ("report", "measured", "distances", "baseline", "compare"),
+    ("demo", "reproduce", "doctor", "push", "smoke"),
     ("cli",),
     ("__main__",),
 )

@@ -46,6 +46,8 @@ COMMANDS = {
         "Do every run that tables, figures or claims of the paper need, then print them; resumes.",
     ),
     "claims": ("claims:claims", "Test the paper's claims on the runs that are there."),
+    "compare": ("compare:compare", "Compare a run with a baseline; exit code 1 where it is worse beyond noise."),
+    "baseline": ("baseline:baseline", "Keep what runs measured in one small file, to compare later runs with."),
     "prompts": (
         "prompts:prompts",
         "Print a benchmark's prompts, one JSON object a line (GenEval photo: upstream's file, byte for byte).",

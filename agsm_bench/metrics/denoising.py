@@ -92,22 +92,42 @@ def adopt_errors(run: Run, shards: Sequence[Path]) -> None:
 
 def summarise(errors: Mapping[tuple[int, int], Floats]) -> dict[str, Interval]:
     """The four metrics."""
-    groups = sorted({group for group, _ in errors})
-    stacked = np.stack([[errors[key] for key in sorted(errors) if key[0] == group] for group in groups])
-    own = np.eye(stacked.shape[-1], dtype=bool)
-    matched, mismatched = stacked[..., own], stacked[..., ~own]
-    wins = np.nan_to_num(stacked, nan=np.inf).argmin(axis=-1) == np.arange(stacked.shape[-1])
-    positive, negative, win_rate = map(_weighted_mean, (matched, mismatched, wins.astype(np.float64)))
+    parts = _parts(errors)
+    positive, negative, win_rate = map(_weighted_mean, parts)
     statistics = {
         "err_positive": positive,
         "err_negative": negative,
         "gap": lambda weights: negative(weights) - positive(weights),
         "win_rate": win_rate,
     }
-    return {
-        f"denoising/{name}": bootstrap_statistic(statistic, len(groups), matched.size)
-        for name, statistic in statistics.items()
-    }
+    groups, n = len(parts[0]), parts[0].size
+    return {f"denoising/{name}": bootstrap_statistic(statistic, groups, n) for name, statistic in statistics.items()}
+
+
+def by_group(folder: Path) -> dict[str, dict[str, float]]:
+    """The metrics' shares by held-out group, whose mean they are, from a run's folder; nothing without the errors."""
+    errors = _read(folder)
+    if not _is_complete(errors):
+        return {}
+    positive, negative, win_rate = map(_shares, _parts(errors))
+    found = {"err_positive": positive, "err_negative": negative, "gap": negative - positive, "win_rate": win_rate}
+    groups = [f"group-{group:02d}" for group in sorted({group for group, _ in errors})]
+    return {f"denoising/{name}": dict(zip(groups, map(float, own), strict=True)) for name, own in found.items()}
+
+
+def _parts(errors: Mapping[tuple[int, int], Floats]) -> tuple[Floats, Floats, Floats]:
+    """[groups, ...]: errors of matched captions, of mismatched ones, and whether an image's own had the least."""
+    groups = sorted({group for group, _ in errors})
+    stacked = np.stack([[errors[key] for key in sorted(errors) if key[0] == group] for group in groups])
+    own = np.eye(stacked.shape[-1], dtype=bool)
+    wins = np.nan_to_num(stacked, nan=np.inf).argmin(axis=-1) == np.arange(stacked.shape[-1])
+    return stacked[..., own], stacked[..., ~own], wins.astype(np.float64)
+
+
+def _shares(values: Floats) -> Floats:
+    """[groups]: what each adds to the mean of all values but the nan, times the number of groups."""
+    rows = values.reshape(len(values), -1)
+    return np.asarray(len(rows) * np.nansum(rows, axis=1) / np.isfinite(rows).sum())
 
 
 def _weighted_mean(values: Floats) -> Callable[[Floats], Floats]:
@@ -152,4 +172,5 @@ METRIC = RunMetric(
     },
     measure=measure,
     model=ModelMeasure(is_measured, write_errors, adopt_errors),
+    by_group=by_group,
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from agsm_bench.benchmark import Benchmark
 from agsm_bench.contracts import Progress, RunMetric
 from agsm_bench.frechet import frechet_distance
 from agsm_bench.images import UNREADABLE, decode
+from agsm_bench.scoring.features import OF_REFERENCES, FeatureStore
 from agsm_bench.shapes.reference import reference_scene
 from agsm_bench.shapes.render import render
 from agsm_bench.stats import Floats, Interval, bootstrap_statistic
@@ -31,12 +33,15 @@ RESAMPLES = 200
 
 
 def measure(run: Run, samples: Sequence[Sample], progress: Progress) -> dict[str, Interval]:
-    """The distance, with an interval over prompts: each is drawn with its images and its reference scenes."""
-    pictures, prompts, unreadable = [], [], 0
+    """The distance, with an interval over prompts: each is drawn with its images and its reference scenes.
+
+    Both's features are kept in the run, for the comparison with another.
+    """
+    pictures, shown, unreadable = [], list[Sample](), 0
     for sample, png in run.images(samples):
         try:
             pictures.append(decode(png))
-            prompts.append(sample.prompt)
+            shown.append(sample)
         except UNREADABLE:
             unreadable += 1
     if len(pictures) < 2:
@@ -44,16 +49,29 @@ def measure(run: Run, samples: Sequence[Sample], progress: Progress) -> dict[str
     from agsm_bench.shapes.clip import load_clip
 
     clip = load_clip()
-    asked = {prompt.id: prompt for prompt in prompts}
-    images = clip.image_features(np.stack(pictures), filled=True).numpy().astype(np.float64)
+    asked = {sample.prompt.id: sample.prompt for sample in shown}
+    images = clip.image_features(np.stack(pictures), filled=True).numpy()
     progress("reference scenes", 1, 2)
     references, each = _references(run, list(asked.values()))
-    scenes = clip.image_features(references, filled=True).numpy().astype(np.float64)
+    scenes = clip.image_features(references, filled=True).numpy()
     progress("reference scenes", 2, 2)
+    _keep(run, DISTANCE, [sample.id for sample in shown], pictures, images)
+    _keep(run, DISTANCE + OF_REFERENCES, [f"{p}/{i:04d}" for p in asked for i in range(each)], references, scenes)
     index = {prompt_id: i for i, prompt_id in enumerate(asked)}
-    own = np.array([index[prompt.id] for prompt in prompts])
-    found = distance_by_cluster(images, own, scenes, np.repeat(np.arange(len(asked)), each))
+    own = np.array([index[sample.prompt.id] for sample in shown])
+    wide = images.astype(np.float64), scenes.astype(np.float64)
+    found = distance_by_cluster(wide[0], own, wide[1], np.repeat(np.arange(len(asked)), each))
     return {DISTANCE: replace(found, unscored=unreadable)}
+
+
+def _keep(run: Run, name: str, ids: Sequence[str], pictures: Sequence[np.ndarray], features: np.ndarray) -> None:
+    from agsm_bench.shapes.clip import weights_version
+
+    version = weights_version()
+    with run.changing():
+        store = FeatureStore(run.folder, name)
+        store.add(ids, [(sha256(picture.tobytes()).hexdigest(), version) for picture in pictures], features)
+        store.finalise()
 
 
 def _references(run: Run, prompts: Sequence[Prompt]) -> tuple[np.ndarray, int]:

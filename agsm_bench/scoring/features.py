@@ -11,6 +11,8 @@ import numpy as np
 from agsm_bench.errors import MissingError
 from agsm_bench.jsonl import write_atomically
 
+OF_REFERENCES = "-references"
+"""After a metric's name: the store of its references' features, where they belong to prompts."""
 Key = tuple[str, str]
 """(digest of what the features are of, version of the network)."""
 

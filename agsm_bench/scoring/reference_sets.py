@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def statistics_of(
     statistics = Statistics.of(_features(chosen, name, references.pictures, settings, progress))
     path.parent.mkdir(parents=True, exist_ok=True)
     statistics.save(path, made_of)
-    return statistics
+    return replace(statistics, source=str(path))
 
 
 def cache_folder() -> Path:

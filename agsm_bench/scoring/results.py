@@ -27,6 +27,8 @@ class Results:
     unscored: list[Score] = field(default_factory=list)
     """Each with its reason."""
     warnings: list[str] = field(default_factory=list)
+    references: dict[str, str] = field(default_factory=dict)
+    """Of metrics of sets, the file with the statistics that they compare with."""
 
 
 def score_items(
@@ -93,6 +95,7 @@ def _compare(found: Results, items: Sequence[Item], sheet: Sheet, name: str, ref
     features = store.rows([item.id for item in there])
     distance = distance_with_interval(features, [item.cluster for item in there], reference)
     found.metrics[name] = replace(distance, unscored=len(items) - len(there))
+    found.references[name] = reference.source
     for n, what in ((len(there), "images"), (reference.n, "reference images")):
         if warning := too_few(n, features.shape[1]):
             found.warnings.append(f"{name}: {warning} ({what})")

@@ -124,6 +124,7 @@ def _keep_distances(run: Run, chosen: Sequence[Chosen], found: Results) -> None:
             warnings = [text for text in found.warnings if text.startswith(f"{name}:")]
             distance = {key: value if isfinite(value) else None for key, value in asdict(found.metrics[name]).items()}
             kept[name] = {"images": _images_digest(run), "distance": distance, "warnings": warnings}
+            kept[name] |= {"reference": found.references[name]}
         with run.changing():
             write_json(run.folder / DISTANCES, kept)
 

@@ -1,0 +1,347 @@
+"""Two results -> a verdict: the regression gate.
+
+**The rule.** A metric is *worse* where its loss is shown, not where it merely cannot be ruled out: the one-sided test
+of "it is no worse than the baseline by more than the tolerance" is rejected. All tested metrics share one error:
+Holm's correction keeps the chance that a run as good as its baseline fails at all at 2.5%, however many metrics there
+are (the same holds for *better*, which needs no tolerance). Without a tolerance any loss counts, however small, once it
+is beyond noise. The other reading, "fail unless a loss of the tolerance is ruled out" (non-inferiority), would fail
+every comparison of too few prompts; what such a comparison cannot see is said instead: beside each verdict stands the
+largest loss that is not ruled out (the interval's end), and how many prompts it takes to see a given one.
+
+**Noise.** Differences are paired by image and averaged over the baseline's training seeds. Prompts are resampled with
+all their images; where the baseline has several training seeds, what another one changes is added as Student's
+distribution with the seeds' own variance (`agsm_bench.hypotheses`), so that a rerun with another seed is no regression.
+Prompts contribute to the seeds' variance, too, and are counted twice: on the safe side. A bootstrap of very few
+differing prompts is too sure of itself: no p-value is below that of all of them having the same sign by chance, 2^-k.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
+from typing import Any, Literal
+
+import numpy as np
+
+from agsm_bench.distances import NotComparable, difference
+from agsm_bench.errors import ExitCode, UserError
+from agsm_bench.hypotheses import Effect, Spread, effect, holm
+from agsm_bench.measured import (
+    Column,
+    Direction,
+    Measured,
+    Quantity,
+    direction,
+    prompt_tags,
+    quantities,
+    select,
+    value_of,
+)
+from agsm_bench.report.paired import FEW_PROMPTS
+from agsm_bench.report.runs import SHARES
+
+Verdict = Literal["better", "worse", "within noise", "within tolerance", "not comparable"]
+LEVEL = 0.025
+"""Of all tests in one direction together."""
+POWER_Z = 1.959964 + 0.841621
+"""Of a difference that is seen at 80% power, in standard errors."""
+RESAMPLES = 4000
+POINT = 0.01
+"""The difference that a sample size is given for where there is no tolerance: a point, or a hundredth of the value."""
+SETTINGS = ("seed", "images_per_prompt", "steps", "guidance_scale", "size", "editing")
+"""Of the spec: what has to be equal, besides benchmark, domain and prompts."""
+PROTOCOL = ("protocol", "saving", "t5")
+"""Of a photo backbone's settings, alike."""
+DERIVED = ("geneval/images_correct", "geneval/prompts_correct")
+"""Other sums of the verdicts that `geneval/mean` is the mean of."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of one metric."""
+
+    name: str
+    direction: Direction
+    base: float | None
+    """The mean of its seeds."""
+    value: float | None
+    tolerance: float
+    verdict: Verdict = "not comparable"
+    tested: bool = False
+    """Whether it counts for the exit code."""
+    effect: Effect | None = None
+    """Run minus baseline; None where it is not comparable."""
+    p_worse: float = 1.0
+    """Against "no worse than the tolerance"; of tested metrics corrected by Holm, as the next two."""
+    p_loss: float = 1.0
+    """Against "no worse at all"."""
+    p_better: float = 1.0
+    visible: float = 0.0
+    """The difference that `prompts_needed` is for."""
+    prompts_needed: int | None = None
+    """To see it at 80% power; None: training seeds alone differ by more."""
+    reason: str = ""
+    """Why it is not comparable."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of the difference, 95%, uncorrected."""
+        assert self.effect
+        return self.effect.interval()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run against its baseline."""
+
+    run: Measured
+    base: Measured
+    findings: tuple[Finding, ...]
+    """Whole metrics first."""
+    notes: tuple[str, ...]
+
+    @property
+    def regressions(self) -> list[Finding]:
+        return [each for each in self.findings if each.tested and each.verdict == "worse"]
+
+    @property
+    def untestable(self) -> list[Finding]:
+        """Metrics that were to be tested and cannot be."""
+        return [each for each in self.findings if each.tested and each.verdict == "not comparable"]
+
+    @property
+    def code(self) -> ExitCode:
+        return ExitCode.REGRESSION if self.regressions or self.untestable else ExitCode.OK
+
+
+def compare(
+    run: Measured, base: Measured, metrics: Sequence[str] = (), tolerances: Mapping[str, float] | None = None
+) -> Comparison:
+    """Compares a run with a baseline, or with another run.
+
+    Args:
+        run: one run.
+        base: what it is compared with.
+        metrics: those that are tested; none: those that the baseline declares, else every whole metric that both have.
+        tolerances: by metric, in the units of summary.json; they win over the baseline's.
+
+    Raises:
+        UserError: the two cannot be compared as a whole, or a metric is in neither of them.
+    """
+    check_comparable(run, base)
+    tags = prompt_tags(run.spec, run.samples)
+    known = {**quantities(base.columns, tags), **quantities(run.columns, tags)}
+    names = _names(run, base, known)
+    given = {**base.gate, **(tolerances or {})}
+    check_names([*metrics, *given], names)
+    declared = {*metrics, *(tolerances or {}), *(() if metrics else base.gate)}
+    found = [_finding(name, known.get(name), run, base, tags, given.get(name, 0.0)) for name in names]
+    tested = [each for each in found if (each.name in declared if declared else each.effect and _is_whole(each, known))]
+    if not any(each.effect for each in tested):
+        reasons = "; ".join(f"{each.name}: {each.reason}" for each in tested or found)
+        raise UserError(f"No metric can be compared ({reasons}).", "Score both with this version: agsm-bench score.")
+    details = [each for each in found if each not in tested]
+    return Comparison(run, base, (*_corrected(tested), *map(_judged, details)), tuple(_notes(run, base, found)))
+
+
+def check_comparable(run: Measured, base: Measured) -> None:
+    """Raises UserError, with the reason, for results that no difference can be taken of."""
+    ours, theirs = run.spec, base.spec
+    for name in ("domain", "benchmark", *SETTINGS):
+        _check_equal(name, getattr(ours, name), getattr(theirs, name))
+    for name in PROTOCOL:
+        _check_equal(name, (ours.model or {}).get(name), (theirs.model or {}).get(name))
+    if run.limited != base.limited:
+        limited = run if run.limited else base
+        raise UserError(
+            f"{limited.name} is a limited run, and the other one a whole one.", "Compare runs of the same --limit."
+        )
+    if run.samples != base.samples or run.prompts != base.prompts:
+        raise UserError(f"{run.name} and {base.name} asked other prompts.", "Make both with the same version.")
+
+
+def check_names(given: Iterable[str], names: Collection[str]) -> None:
+    """Raises UserError for a metric that is none of these."""
+    for name in given:
+        if name not in names:
+            close = get_close_matches(name, names, 1)
+            raise UserError(
+                f"There is no metric {name} in these runs.",
+                f"Did you mean {close[0]}?" if close else f"Use one of: {', '.join(names)}.",
+            )
+
+
+def _check_equal(name: str, ours: Any, theirs: Any) -> None:
+    if ours != theirs:
+        raise UserError(
+            f"The runs cannot be compared: their {name} is {ours!r} and {theirs!r}.",
+            f"Run agsm-bench eval with the same {name} for both.",
+        )
+
+
+def _names(run: Measured, base: Measured, known: Mapping[str, Quantity]) -> list[str]:
+    """What a summary of either has, with a direction; of what has no values of single units only whole metrics."""
+    stated = dict.fromkeys(name for side in (run, base) for each in side.summaries for name in each)
+    ordered = [name for name in known if name in stated]
+    others = [name for name in stated if name not in known and name not in DERIVED and not _is_detail(name)]
+    return [name for name in (*ordered, *others) if direction(name, run.spec) != "neither"]
+
+
+def _is_detail(name: str) -> bool:
+    """A tag's part of a metric, by its name alone."""
+    return "[" in name or name.startswith("geneval/") or name.endswith("_counting")
+
+
+def _is_whole(finding: Finding, known: Mapping[str, Quantity]) -> bool:
+    return finding.name not in known or known[finding.name].over != "tag"
+
+
+def _finding(
+    name: str, quantity: Quantity | None, run: Measured, base: Measured, tags: Mapping[str, str], tolerance: float
+) -> Finding:
+    stated = [each[name] for each in base.summaries if name in each]
+    finding = Finding(
+        name=name,
+        direction=direction(name, run.spec),
+        base=float(np.mean(stated)) if stated else None,
+        value=run.summaries[0].get(name),
+        tolerance=tolerance,
+    )
+    try:
+        found = _paired(quantity, run, base, tags) if quantity else _distance(name, run, base)
+    except NotComparable as reason:
+        return replace(finding, reason=str(reason))
+    visible = tolerance or POINT * (1.0 if name.startswith(SHARES) else abs(finding.base or 1.0))
+    return replace(finding, effect=found.effect, visible=visible, **found.tested(finding.direction, tolerance, visible))
+
+
+@dataclass(frozen=True)
+class _Paired:
+    """A difference, and what its tests need besides."""
+
+    effect: Effect
+    prompts_variance: float
+    """Of the difference, as far as prompts contribute it."""
+    seeds_variance: float
+    differing: int
+    """Clusters in which the two differ at all."""
+
+    def tested(self, better: Direction, tolerance: float, visible: float) -> dict[str, Any]:
+        """The fields of a finding: p-values, not corrected, and the sample size."""
+        least = 0.5**self.differing
+        down = better == "down"
+        worse = self.effect.p_above(tolerance) if down else self.effect.p_below(-tolerance)
+        loss = self.effect.p_above(0.0) if down else self.effect.p_below(0.0)
+        gain = self.effect.p_below(0.0) if down else self.effect.p_above(0.0)
+        needed = _prompts_needed(self.prompts_variance * self.effect.clusters, self.seeds_variance, visible)
+        p_values = {"p_worse": worse, "p_loss": loss, "p_better": gain}
+        return {key: max(least, p) for key, p in p_values.items()} | {"prompts_needed": needed}
+
+
+def _paired(quantity: Quantity, run: Measured, base: Measured, tags: Mapping[str, str]) -> _Paired:
+    ours, theirs = _columns(quantity, run, base)
+    chosen, groups = select(quantity, ours, tags)
+    differences = ours.values[0][chosen] - theirs.values[:, chosen].mean(axis=0)
+    known = np.isfinite(differences)
+    labels, clusters = np.asarray(groups)[known], np.asarray(ours.clusters)[chosen][known]
+    if len(set(clusters)) < 2 or len(set(labels)) < len(set(groups)):
+        raise NotComparable("too few prompts have a value in both")
+    found = effect(differences[known][None], clusters, labels, resamples=RESAMPLES)
+    spread = _spread([value_of(quantity, theirs, tags, seed) for seed in range(base.seeds)], run)
+    differing = len(set(clusters[differences[known] != 0]))
+    return _Paired(_with_seeds(found, spread), float(found.draws.var()), spread.variance, differing)
+
+
+def _columns(quantity: Quantity, run: Measured, base: Measured) -> tuple[Column, Column]:
+    for side, other in ((run, base), (base, run)):
+        if quantity.column not in side.columns:
+            kept = any(quantity.name in each for each in side.summaries)
+            raise NotComparable(f"{side.name} keeps only its mean" if kept else f"only {other.name} has it")
+    ours, theirs = run.columns[quantity.column], base.columns[quantity.column]
+    if ours.version and theirs.version and ours.version != theirs.version:
+        raise NotComparable(f"judged by other versions: {ours.version[:12]} and {theirs.version[:12]}")
+    if ours.units != theirs.units:
+        raise NotComparable("measured on other held-out groups")
+    return ours, theirs
+
+
+def _spread(values: Sequence[float], run: Measured) -> Spread:
+    """What the seeds add to the difference of a run and the mean of several."""
+    if len(values) < 2:
+        return Spread(0.0, 0)
+    own = 1.0 if run.trainings[0] else 0.0
+    return Spread(float(np.var(values, ddof=1)) * (own + 1 / len(values)), len(values) - 1)
+
+
+def _with_seeds(found: Effect, spread: Spread) -> Effect:
+    if not spread.freedom:
+        return found
+    drawn = np.random.default_rng(1).standard_t(spread.freedom, len(found.draws))
+    return replace(found, draws=found.draws + math.sqrt(spread.variance) * drawn)
+
+
+def _distance(name: str, run: Measured, base: Measured) -> _Paired:
+    """Of a distance between sets of images, which no single image has a value of."""
+    if not all(any(name in each for each in side.summaries) for side in (run, base)):
+        raise NotComparable(f"only {(run if name in run.summaries[0] else base).name} has it")
+    kept = difference(name, run.run, base.run)
+    value = run.summaries[0][name] - base.summaries[0][name]
+    draws = np.random.default_rng(0).normal(value, kept.error, RESAMPLES)
+    found = Effect(value, draws, 1, Spread(0.0, 0), kept.n, kept.clusters)
+    return _Paired(found, kept.error**2, 0.0, kept.clusters)
+
+
+def _prompts_needed(variance: float, seeds_variance: float, visible: float) -> int | None:
+    """For 80% power in a two-sided test at 5%.
+
+    Args:
+        variance: of one prompt's part in the difference: its mean's variance times the number of prompts.
+        seeds_variance: does not fall with the number of prompts.
+        visible: the difference to be seen.
+    """
+    left = (visible / POWER_Z) ** 2 - seeds_variance
+    return max(2, math.ceil(variance / left)) if left > 0 and variance > 0 else None
+
+
+def _corrected(tested: Sequence[Finding]) -> list[Finding]:
+    """Verdicts by Holm over all of them that can be compared."""
+    able = [each for each in tested if each.effect]
+    adjusted = {name: holm([getattr(each, name) for each in able]) for name in ("p_worse", "p_loss", "p_better")}
+    corrected = [replace(each, **{k: p[i] for k, p in adjusted.items()}) for i, each in enumerate(able)]
+    by_name = {each.name: each for each in corrected}
+    return [replace(_judged(by_name.get(each.name, each)), tested=True) for each in tested]
+
+
+def _judged(finding: Finding) -> Finding:
+    if finding.effect is None:
+        return finding
+    verdict: Verdict = "within noise"
+    if finding.p_worse <= LEVEL:
+        verdict = "worse"
+    elif finding.p_better <= LEVEL:
+        verdict = "better"
+    elif finding.p_loss <= LEVEL:
+        verdict = "within tolerance"
+    return replace(finding, verdict=verdict)
+
+
+def _notes(run: Measured, base: Measured, findings: Sequence[Finding]) -> Iterator[str]:
+    """What a reader of the verdicts must know."""
+    if run.limited:
+        yield f"LIMITED RUNS of {len(run.samples)} images, the same in both: not results of the whole benchmark."
+    ours, theirs = (asdict(side.spec) for side in (run, base))
+    if differing := [name for name in ("backbone", "unconditional") if ours[name] != theirs[name]]:
+        yield f"Besides the training they differ in: {', '.join(differing)}."
+    if base.seeds > 1:
+        yield f"The baseline has {base.seeds} training seeds; what another seed changes is in the intervals."
+    elif base.trainings[0] and run.trainings[0] and base.trainings != run.trainings:
+        yield (
+            "The baseline has one training seed, so what another seed changes counts as a change: name several runs "
+            "in agsm-bench baseline."
+        )
+    if most := max(run.unscored, base.unscored):
+        yield f"Up to {most} images are unscored in one of them, and left out of both."
+    if few := [each.name for each in findings if each.effect and each.effect.clusters < FEW_PROMPTS]:
+        yield f"Fewer than {FEW_PROMPTS} prompts, so the interval is too narrow: {', '.join(few)}."

@@ -1,0 +1,116 @@
+"""Differences of distances between sets of images (FID, shapes_frechet), by a bootstrap over stored features.
+
+Prompts are drawn, the same for both runs; where the references belong to prompts they are drawn with them. A distance
+is too large in small samples, and in a resample more so; of the difference of two runs of equal size most of that
+cancels, and the draws are centred. Their standard deviation is what is used, with a normal distribution: that needs
+few draws, and one of Inception's 2,048 features takes seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from agsm_bench.errors import MissingError
+from agsm_bench.frechet import Statistics, distance
+from agsm_bench.records import split_id
+from agsm_bench.report.files import readable
+from agsm_bench.scoring.features import OF_REFERENCES, FeatureStore
+from agsm_bench.scoring.runs import DISTANCES
+from agsm_bench.store import Run
+
+DRAWS, DRAWS_OF_WIDE, WIDE = 200, 50, 256
+"""Draws of a bootstrap, and those of more than so many features."""
+
+
+class NotComparable(Exception):
+    """Why a metric of two runs cannot be compared."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a bootstrap says of one distance minus another."""
+
+    error: float
+    """Standard error."""
+    clusters: int
+    n: int
+
+
+@dataclass(frozen=True)
+class _Set:
+    """Features of images or references, by prompt."""
+
+    features: np.ndarray
+    """[n, d]."""
+    members: Sequence[np.ndarray]
+    """Of each prompt, its rows."""
+
+    @classmethod
+    def of(cls, features: np.ndarray, ids: Sequence[str], prompts: Sequence[str]) -> _Set:
+        place = {prompt: i for i, prompt in enumerate(prompts)}
+        labels = np.array([place[split_id(each)[0]] for each in ids])
+        return cls(features, [np.flatnonzero(labels == i) for i in range(len(prompts))])
+
+    def drawn(self, clusters: np.ndarray) -> Statistics:
+        return Statistics.of(self.features[np.concatenate([self.members[i] for i in clusters])])
+
+
+def difference(name: str, run: Run | None, base: Run | None) -> Difference:
+    """The error of `run`'s distance minus `base`'s.
+
+    Raises:
+        NotComparable: one of them keeps no features, or they are of other images, weights or references.
+        MissingError: what is kept is damaged.
+    """
+    if run is None or base is None:
+        raise NotComparable("its features are not kept in both")
+    stores = [FeatureStore(each.folder, name) for each in (run, base)]
+    ids = sorted(stores[0].keys)
+    if not ids or ids != sorted(stores[1].keys):
+        raise NotComparable("its features are not kept in both, of the same images")
+    versions = {store.keys[each][1] for store in stores for each in ids}
+    if len(versions) > 1:
+        raise NotComparable("its features are of other weights")
+    prompts = sorted({split_id(each)[0] for each in ids})
+    if len(prompts) < 2:
+        raise NotComparable("too few prompts")
+    sets = [_Set.of(store.rows(ids), ids, prompts) for store in stores]
+    reference = _references(name, run, base, prompts)
+    rng = np.random.default_rng(0)
+    count = DRAWS if sets[0].features.shape[1] <= WIDE else DRAWS_OF_WIDE
+    draws = []
+    for _ in range(count):
+        clusters = rng.integers(len(prompts), size=len(prompts))
+        against = reference.drawn(clusters) if isinstance(reference, _Set) else reference
+        draws.append(np.subtract(*(distance(each.drawn(clusters), against) for each in sets)))
+    return Difference(float(np.std(draws, ddof=1)), len(prompts), len(ids))
+
+
+def _references(name: str, run: Run, base: Run, prompts: Sequence[str]) -> _Set | Statistics:
+    stores = [FeatureStore(each.folder, name + OF_REFERENCES) for each in (run, base)]
+    if all(store.keys for store in stores):
+        ids = sorted(stores[0].keys)
+        if dict(stores[0].keys) != dict(stores[1].keys):
+            raise NotComparable("its references are others")
+        return _Set.of(stores[0].rows(ids), ids, prompts)
+    sources = {_source(name, each.folder) for each in (run, base)}
+    if len(sources) > 1 or not (source := sources.pop()):
+        raise NotComparable("its references are others, or not known")
+    try:
+        return Statistics.load(Path(source))
+    except MissingError as error:
+        raise NotComparable(f"the statistics of its references are not there any more ({source})") from error
+
+
+def _source(name: str, folder: Path) -> str:
+    """The file with the statistics that a run's images were compared with."""
+    path = folder / DISTANCES
+    if not path.is_file():
+        return ""
+    with readable(path, f"Score the run again: agsm-bench score {folder}"):
+        return str(json.loads(path.read_text())[name].get("reference", ""))
