@@ -54,8 +54,6 @@ SETTINGS = ("seed", "images_per_prompt", "steps", "guidance_scale", "size", "edi
 """Of the spec: what has to be equal, besides benchmark, domain and prompts."""
 PROTOCOL = ("protocol", "saving", "t5")
 """Of a photo backbone's settings, alike."""
-DERIVED = ("geneval/images_correct", "geneval/prompts_correct")
-"""Other sums of the verdicts that `geneval/mean` is the mean of."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +183,7 @@ def _names(run: Measured, base: Measured, known: Mapping[str, Quantity]) -> list
     """What a summary of either has, with a direction; of what has no values of single units only whole metrics."""
     stated = dict.fromkeys(name for side in (run, base) for each in side.summaries for name in each)
     ordered = [name for name in known if name in stated]
-    others = [name for name in stated if name not in known and name not in DERIVED and not _is_detail(name)]
+    others = [name for name in stated if name not in known and not _is_detail(name)]
     return [name for name in (*ordered, *others) if direction(name, run.spec) != "neither"]
 
 

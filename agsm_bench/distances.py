@@ -68,11 +68,11 @@ def difference(name: str, run: Run | None, base: Run | None) -> Difference:
         MissingError: what is kept is damaged.
     """
     if run is None or base is None:
-        raise NotComparable("its features are not kept in both")
+        raise NotComparable("neither its values by image or group nor features are kept in both")
     stores = [FeatureStore(each.folder, name) for each in (run, base)]
     ids = sorted(stores[0].keys)
     if not ids or ids != sorted(stores[1].keys):
-        raise NotComparable("its features are not kept in both, of the same images")
+        raise NotComparable("no features of the same images are kept in both")
     versions = {store.keys[each][1] for store in stores for each in ids}
     if len(versions) > 1:
         raise NotComparable("its features are of other weights")

@@ -33,6 +33,8 @@ from agsm_bench.types import RunSpec
 
 Over = Literal["all", "tag", "tags"]
 Direction = Literal["up", "down", "neither"]
+IMAGES_CORRECT = "geneval/images_correct"
+"""What stands for the mean over tags where a run has not all of them."""
 ROUNDING = 1e-6
 """Between a mean in summary.json and the mean of the values that it sums up."""
 
@@ -170,11 +172,15 @@ def direction(name: str, spec: RunSpec) -> Direction:
 
 def _quantities(column: str, tags: Sequence[str]) -> list[Quantity]:
     prefix = {CORRECT: "geneval/", STRICT: "geneval/strict_"}.get(column)
+    if prefix and len(tags) == 1:
+        return [Quantity(f"{prefix}{tags[0]}", column)]
     if prefix:
-        mean = [Quantity(f"{prefix}mean", column, "tags")] if set(TAGS) <= set(tags) else []
-        return [*mean, *(Quantity(f"{prefix}{tag}", column, "tag", tag) for tag in tags)]
+        whole = [Quantity(IMAGES_CORRECT, column)] if column == CORRECT else []
+        if set(TAGS) <= set(tags):
+            whole = [Quantity(f"{prefix}mean", column, "tags")]
+        return [*whole, *(Quantity(f"{prefix}{t}", column, "tag", t) for t in tags)]
     if column in (TOO_MANY, TOO_FEW):
-        counting = [Quantity(f"{column}_counting", column, "tag", "counting")] if "counting" in tags else []
+        counting = [Quantity(f"{column}_counting", column, "tag", "counting")] if len(tags) > 1 else []
         return [Quantity(column, column), *counting]
     return [Quantity(column, column), *(Quantity(f"{column}[{tag}]", column, "tag", tag) for tag in tags)]
 

@@ -22,7 +22,7 @@ STYLES = {
 }
 SIGNS = {"better": "▲", "worse": "▼", "within noise": "=", "within tolerance": "≈", "not comparable": "?"}
 """So that colour alone never carries the meaning."""
-HEAD = ("metric", "", "baseline", "run", "difference, 95% interval", "loss not ruled out", "to see", "it takes", "verdict")
+HEAD = ("metric", "", "baseline", "run", "difference, 95% interval", "loss not ruled out", "to see", "takes", "verdict")
 
 
 def headline(found: Comparison) -> str:
@@ -60,8 +60,8 @@ def footnotes(found: Comparison) -> list[str]:
         f"Run minus baseline, paired by image, prompts resampled; shares in percentage points. {tested} metrics are "
         "tested, by Holm's correction at 2.5% in each direction; intervals, and the verdicts of further metrics, are "
         "not corrected.",
-        "It takes so many prompts to see the difference before it at 80% power; where training seeds alone differ by "
-        "as much, more seeds.",
+        "Loss not ruled out: the interval's end. To see a difference as large as the column says, at 80% power, takes "
+        "so many prompts, or more seeds where training seeds alone differ by as much.",
     ]
 
 
