@@ -33,7 +33,7 @@ from agsm_bench.measured import (
     Direction,
     Measured,
     Quantity,
-    direction,
+    directions,
     prompt_tags,
     quantities,
     select,
@@ -131,11 +131,14 @@ def compare(
     check_comparable(run, base)
     tags = prompt_tags(run.spec, run.samples)
     known = {**quantities(base.columns, tags), **quantities(run.columns, tags)}
-    names = _names(run, base, known)
+    stated = _names(run, base, known)
+    better = directions(stated, run.spec)
+    names = [name for name in stated if better[name] != "neither"]
     given = {**base.gate, **(tolerances or {})}
     check_names([*metrics, *given], names)
     declared = {*metrics, *(tolerances or {}), *(() if metrics else base.gate)}
-    found = [_finding(name, known.get(name), run, base, tags, given.get(name, 0.0)) for name in names]
+    blank = [Finding(name, better[name], _value(name, base), _value(name, run), given.get(name, 0.0)) for name in names]
+    found = [_filled(each, known.get(each.name), run, base, tags) for each in blank]
     tested = [each for each in found if (each.name in declared if declared else each.effect and _is_whole(each, known))]
     if not any(each.effect for each in tested):
         reasons = "; ".join(f"{each.name}: {each.reason}" for each in tested or found)
@@ -180,11 +183,11 @@ def _check_equal(name: str, ours: Any, theirs: Any) -> None:
 
 
 def _names(run: Measured, base: Measured, known: Mapping[str, Quantity]) -> list[str]:
-    """What a summary of either has, with a direction; of what has no values of single units only whole metrics."""
+    """What a summary of either has; of what has no values of single units only whole metrics."""
     stated = dict.fromkeys(name for side in (run, base) for each in side.summaries for name in each)
     ordered = [name for name in known if name in stated]
     others = [name for name in stated if name not in known and not _is_detail(name)]
-    return [name for name in (*ordered, *others) if direction(name, run.spec) != "neither"]
+    return [*ordered, *others]
 
 
 def _is_detail(name: str) -> bool:
@@ -196,23 +199,24 @@ def _is_whole(finding: Finding, known: Mapping[str, Quantity]) -> bool:
     return finding.name not in known or known[finding.name].over != "tag"
 
 
-def _finding(
-    name: str, quantity: Quantity | None, run: Measured, base: Measured, tags: Mapping[str, str], tolerance: float
+def _value(name: str, side: Measured) -> float | None:
+    """The mean of its seeds."""
+    stated = [each[name] for each in side.summaries if name in each]
+    return float(np.mean(stated)) if stated else None
+
+
+def _filled(
+    blank: Finding, quantity: Quantity | None, run: Measured, base: Measured, tags: Mapping[str, str]
 ) -> Finding:
-    stated = [each[name] for each in base.summaries if name in each]
-    finding = Finding(
-        name=name,
-        direction=direction(name, run.spec),
-        base=float(np.mean(stated)) if stated else None,
-        value=run.summaries[0].get(name),
-        tolerance=tolerance,
-    )
+    """With the difference and its p-values, not corrected; or with the reason why there is none."""
     try:
-        found = _paired(quantity, run, base, tags) if quantity else _distance(name, run, base)
+        found = _paired(quantity, run, base, tags) if quantity else _distance(blank.name, run, base)
     except NotComparable as reason:
-        return replace(finding, reason=str(reason))
-    visible = tolerance or POINT * (1.0 if name.startswith(SHARES) else abs(finding.base or 1.0))
-    return replace(finding, effect=found.effect, visible=visible, **found.tested(finding.direction, tolerance, visible))
+        return replace(blank, reason=str(reason))
+    scale = 1.0 if blank.name.startswith(SHARES) else abs(blank.base or 1.0)
+    visible = blank.tolerance or POINT * scale
+    tests = found.tested(blank.direction, blank.tolerance, visible)
+    return replace(blank, effect=found.effect, visible=visible, **tests)
 
 
 @dataclass(frozen=True)

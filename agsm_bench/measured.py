@@ -156,18 +156,15 @@ def select(quantity: Quantity, column: Column, tags: Mapping[str, str]) -> tuple
     return chosen, [of_units[i] if quantity.over == "tags" else "" for i in chosen]
 
 
-def direction(name: str, spec: RunSpec) -> Direction:
-    """Where better is; a benchmark's own shares are better the higher, but those of images with a wrong number."""
+def directions(names: Sequence[str], spec: RunSpec) -> dict[str, Direction]:
+    """Where better is, by name; a benchmark's own shares are better the higher, but those of a wrong number."""
     from agsm_bench.scoring.selection import known
 
-    plain = name.partition("[")[0]
-    for run_metric in plugins.load("benchmarks", spec.benchmark).run_metrics(spec.domain):
-        better: Mapping[str, Direction] = plugins.load("metrics", run_metric).better
-        if plain in better:
-            return better[plain]
-    if plain in known():
-        return known()[plain].variants[plain].better
-    return "down" if plain.startswith((TOO_MANY, TOO_FEW)) else "up"
+    better: dict[str, Direction] = {n: v.variants[n].better for n, v in known().items()}
+    for name in plugins.load("benchmarks", spec.benchmark).run_metrics(spec.domain):
+        better |= plugins.load("metrics", name).better
+    better |= {TOO_MANY: "down", TOO_FEW: "down"}
+    return {name: better.get(name.partition("[")[0].removesuffix("_counting"), "up") for name in names}
 
 
 def _quantities(column: str, tags: Sequence[str]) -> list[Quantity]:

@@ -19,10 +19,10 @@ from agsm_bench.training.config import TrainingOptions, fill, resolve
 from agsm_bench.training.run import run_training
 
 BACKBONE = "shapes-mmdit"
-STEPS = 20
+STEPS = 10
 LEARNING_RATE = 1e-2
 GAMMA_POSITIVE = 10.0
-PROMPTS = 120
+PROMPTS = 60
 """Of GenEval's, evenly spaced, an image each."""
 GATE = {"denoising/gap": 0.0, "geneval/mean": 0.0}
 """What is tested, with its tolerance: the held-out gap sees the objective, GenEval the images."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -12,16 +13,20 @@ from comparing import CORRECT, COUNTING, PROMPTS, SPEC, UNITS, result, trained, 
 from agsm_bench import compare as module
 from agsm_bench.compare import POWER_Z, Comparison, compare
 from agsm_bench.errors import UserError
-from agsm_bench.measured import Column, Measured
+from agsm_bench.measured import Column, Measured, directions, prompt_tags
 from agsm_bench.stats import paired_difference
 
 SCORE = "shapes_clip/score"
 RIGHT = np.ones(len(UNITS))
+TAGS, DIRECTIONS = cache(prompt_tags), cache(directions)
 
 
 @pytest.fixture(autouse=True)
-def _fewer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer draws, and what plugins say is asked once."""
     monkeypatch.setattr(module, "RESAMPLES", 300)
+    monkeypatch.setattr(module, "prompt_tags", TAGS)
+    monkeypatch.setattr(module, "directions", lambda names, spec: DIRECTIONS(tuple(names), spec))
 
 
 def wrong(prompts: int) -> np.ndarray:
