@@ -35,10 +35,19 @@ def install_all(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Lint, types and the default test suite."""
+    """Lint, types, the default test suite, and the smoke against its baseline."""
     install_all(session)
     check_style(session)
     session.run("pytest", *PARALLEL, *session.posargs, env=TESTING)
+    if not session.posargs:
+        session.run("agsm-bench", "smoke", env=TESTING)
+
+
+@nox.session
+def gate(session: nox.Session) -> None:
+    """The smoke alone: a short training and evaluation, compared with results/baselines/smoke.json."""
+    install(session, "-e", ".")
+    session.run("agsm-bench", "smoke", *session.posargs, env=TESTING)
 
 
 @nox.session

@@ -21,7 +21,7 @@ import agsm_bench
 from agsm_bench.errors import MissingError, UserError
 from agsm_bench.identity import canonical_json
 from agsm_bench.jsonl import write_atomically, writing
-from agsm_bench.measured import Column, Measured, read_run
+from agsm_bench.measured import Column, Measured, read_run, without_seeds
 from agsm_bench.records import split_id
 from agsm_bench.report.files import checked, readable
 from agsm_bench.stats import Floats
@@ -96,16 +96,9 @@ def _difference(first: Measured, other: Measured) -> str:
         return f"{differing[0]} is {ours[differing[0]]!r} and {theirs[differing[0]]!r}"
     if (first.limited, first.prompts) != (other.limited, other.prompts):
         return "they asked other prompts"
-    if _without_seeds(first.trainings[0]) != _without_seeds(other.trainings[0]):
+    if without_seeds(first.trainings[0]) != without_seeds(other.trainings[0]):
         return "they were trained with other options"
     return ""
-
-
-def _without_seeds(training: Any) -> Any:
-    """A training without what differs between its seeds."""
-    if isinstance(training, Mapping):
-        return {key: _without_seeds(value) for key, value in training.items() if key not in ("seed", "hash")}
-    return training
 
 
 def _stacked(columns: Sequence[Column]) -> Column:

@@ -25,9 +25,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from agsm_bench.distances import NotComparable, difference
+from agsm_bench.distances import NotComparableError, difference
 from agsm_bench.errors import ExitCode, UserError
-from agsm_bench.hypotheses import Effect, Spread, effect, holm
+from agsm_bench.hypotheses import Effect, Spread, effect, holm, pooled
 from agsm_bench.measured import (
     Column,
     Direction,
@@ -210,8 +210,8 @@ def _filled(
 ) -> Finding:
     """With the difference and its p-values, not corrected; or with the reason why there is none."""
     try:
-        found = _paired(quantity, run, base, tags) if quantity else _distance(blank.name, run, base)
-    except NotComparable as reason:
+        found = paired(quantity, run, base, tags) if quantity else _distance(blank.name, run, base)
+    except NotComparableError as reason:
         return replace(blank, reason=str(reason))
     scale = 1.0 if blank.name.startswith(SHARES) else abs(blank.base or 1.0)
     visible = blank.tolerance or POINT * scale
@@ -220,7 +220,7 @@ def _filled(
 
 
 @dataclass(frozen=True)
-class _Paired:
+class Paired:
     """A difference, and what its tests need besides."""
 
     effect: Effect
@@ -242,39 +242,55 @@ class _Paired:
         return {key: max(least, p) for key, p in p_values.items()} | {"prompts_needed": needed}
 
 
-def _paired(quantity: Quantity, run: Measured, base: Measured, tags: Mapping[str, str]) -> _Paired:
+def paired(
+    quantity: Quantity, run: Measured, base: Measured, tags: Mapping[str, str], spread: Spread | None = None
+) -> Paired:
+    """The difference of a metric, over prompts and training seeds.
+
+    Args:
+        quantity: the metric.
+        run: what `base` is taken from.
+        base: of the same images.
+        tags: by prompt.
+        spread: of the metric between training seeds; None: what the two say themselves.
+
+    Raises:
+        NotComparableError: why there is none.
+    """
     ours, theirs = _columns(quantity, run, base)
     chosen, groups = select(quantity, ours, tags)
-    differences = ours.values[0][chosen] - theirs.values[:, chosen].mean(axis=0)
+    differences = ours.values[:, chosen].mean(axis=0) - theirs.values[:, chosen].mean(axis=0)
     known = np.isfinite(differences)
     labels, clusters = np.asarray(groups)[known], np.asarray(ours.clusters)[chosen][known]
     if len(set(clusters)) < 2 or len(set(labels)) < len(set(groups)):
-        raise NotComparable("too few prompts have a value in both")
+        raise NotComparableError("too few prompts have a value in both")
     found = effect(differences[known][None], clusters, labels, resamples=RESAMPLES)
-    spread = _spread([value_of(quantity, theirs, tags, seed) for seed in range(base.seeds)], run)
+    sides = ((ours, run), (theirs, base))
+    one = spread or pooled([spread_of(quantity, column, tags) for column, _ in sides])
+    share = sum(1 / side.seeds for _, side in sides if side.trainings[0])
+    of_seeds = Spread(one.variance * share, one.freedom)
     differing = len(set(clusters[differences[known] != 0]))
-    return _Paired(_with_seeds(found, spread), float(found.draws.var()), spread.variance, differing)
+    return Paired(_with_seeds(found, of_seeds), float(found.draws.var()), of_seeds.variance, differing)
+
+
+def spread_of(quantity: Quantity, column: Column, tags: Mapping[str, str]) -> Spread:
+    """Between the seeds of one column."""
+    values = [value_of(quantity, column, tags, seed) for seed in range(len(column.values))]
+    known = [value for value in values if math.isfinite(value)]
+    return Spread(float(np.var(known, ddof=1)), len(known) - 1) if len(known) > 1 else Spread(0.0, 0)
 
 
 def _columns(quantity: Quantity, run: Measured, base: Measured) -> tuple[Column, Column]:
     for side, other in ((run, base), (base, run)):
         if quantity.column not in side.columns:
             kept = any(quantity.name in each for each in side.summaries)
-            raise NotComparable(f"{side.name} keeps only its mean" if kept else f"only {other.name} has it")
+            raise NotComparableError(f"{side.name} keeps only its mean" if kept else f"only {other.name} has it")
     ours, theirs = run.columns[quantity.column], base.columns[quantity.column]
     if ours.version and theirs.version and ours.version != theirs.version:
-        raise NotComparable(f"judged by other versions: {ours.version[:12]} and {theirs.version[:12]}")
+        raise NotComparableError(f"judged by other versions: {ours.version[:12]} and {theirs.version[:12]}")
     if ours.units != theirs.units:
-        raise NotComparable("measured on other held-out groups")
+        raise NotComparableError("measured on other held-out groups")
     return ours, theirs
-
-
-def _spread(values: Sequence[float], run: Measured) -> Spread:
-    """What the seeds add to the difference of a run and the mean of several."""
-    if len(values) < 2:
-        return Spread(0.0, 0)
-    own = 1.0 if run.trainings[0] else 0.0
-    return Spread(float(np.var(values, ddof=1)) * (own + 1 / len(values)), len(values) - 1)
 
 
 def _with_seeds(found: Effect, spread: Spread) -> Effect:
@@ -284,15 +300,15 @@ def _with_seeds(found: Effect, spread: Spread) -> Effect:
     return replace(found, draws=found.draws + math.sqrt(spread.variance) * drawn)
 
 
-def _distance(name: str, run: Measured, base: Measured) -> _Paired:
+def _distance(name: str, run: Measured, base: Measured) -> Paired:
     """Of a distance between sets of images, which no single image has a value of."""
     if not all(any(name in each for each in side.summaries) for side in (run, base)):
-        raise NotComparable(f"only {(run if name in run.summaries[0] else base).name} has it")
+        raise NotComparableError(f"only {(run if name in run.summaries[0] else base).name} has it")
     kept = difference(name, run.run, base.run)
     value = run.summaries[0][name] - base.summaries[0][name]
     draws = np.random.default_rng(0).normal(value, kept.error, RESAMPLES)
     found = Effect(value, draws, 1, Spread(0.0, 0), kept.n, kept.clusters)
-    return _Paired(found, kept.error**2, 0.0, kept.clusters)
+    return Paired(found, kept.error**2, 0.0, kept.clusters)
 
 
 def _prompts_needed(variance: float, seeds_variance: float, visible: float) -> int | None:

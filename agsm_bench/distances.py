@@ -27,7 +27,7 @@ DRAWS, DRAWS_OF_WIDE, WIDE = 200, 50, 256
 """Draws of a bootstrap, and those of more than so many features."""
 
 
-class NotComparable(Exception):
+class NotComparableError(Exception):
     """Why a metric of two runs cannot be compared."""
 
 
@@ -64,21 +64,21 @@ def difference(name: str, run: Run | None, base: Run | None) -> Difference:
     """The error of `run`'s distance minus `base`'s.
 
     Raises:
-        NotComparable: one of them keeps no features, or they are of other images, weights or references.
+        NotComparableError: one of them keeps no features, or they are of other images, weights or references.
         MissingError: what is kept is damaged.
     """
     if run is None or base is None:
-        raise NotComparable("neither its values by image or group nor features are kept in both")
+        raise NotComparableError("neither its values by image or group nor features are kept in both")
     stores = [FeatureStore(each.folder, name) for each in (run, base)]
     ids = sorted(stores[0].keys)
     if not ids or ids != sorted(stores[1].keys):
-        raise NotComparable("no features of the same images are kept in both")
+        raise NotComparableError("no features of the same images are kept in both")
     versions = {store.keys[each][1] for store in stores for each in ids}
     if len(versions) > 1:
-        raise NotComparable("its features are of other weights")
+        raise NotComparableError("its features are of other weights")
     prompts = sorted({split_id(each)[0] for each in ids})
     if len(prompts) < 2:
-        raise NotComparable("too few prompts")
+        raise NotComparableError("too few prompts")
     sets = [_Set.of(store.rows(ids), ids, prompts) for store in stores]
     reference = _references(name, run, base, prompts)
     rng = np.random.default_rng(0)
@@ -96,15 +96,15 @@ def _references(name: str, run: Run, base: Run, prompts: Sequence[str]) -> _Set 
     if all(store.keys for store in stores):
         ids = sorted(stores[0].keys)
         if dict(stores[0].keys) != dict(stores[1].keys):
-            raise NotComparable("its references are others")
+            raise NotComparableError("its references are others")
         return _Set.of(stores[0].rows(ids), ids, prompts)
     sources = {_source(name, each.folder) for each in (run, base)}
     if len(sources) > 1 or not (source := sources.pop()):
-        raise NotComparable("its references are others, or not known")
+        raise NotComparableError("its references are others, or not known")
     try:
         return Statistics.load(Path(source))
     except MissingError as error:
-        raise NotComparable(f"the statistics of its references are not there any more ({source})") from error
+        raise NotComparableError(f"the statistics of its references are not there any more ({source})") from error
 
 
 def _source(name: str, folder: Path) -> str:

@@ -167,6 +167,13 @@ def directions(names: Sequence[str], spec: RunSpec) -> dict[str, Direction]:
     return {name: better.get(name.partition("[")[0].removesuffix("_counting"), "up") for name in names}
 
 
+def without_seeds(training: Any) -> Any:
+    """A training without what differs between its seeds."""
+    if isinstance(training, Mapping):
+        return {key: without_seeds(value) for key, value in training.items() if key not in ("seed", "hash")}
+    return training
+
+
 def _quantities(column: str, tags: Sequence[str]) -> list[Quantity]:
     prefix = {CORRECT: "geneval/", STRICT: "geneval/strict_"}.get(column)
     if prefix and len(tags) == 1:
@@ -270,5 +277,3 @@ def _check_agreement(folder: Path, found: Measured, tags: Mapping[str, str]) -> 
                 f"says {stated:.6g}.",
                 f"Get it again as it was, or score it again: agsm-bench score {folder}",
             )
-
-

@@ -213,7 +213,9 @@ def test_what_cannot_be_compared_is_one_line(runs: dict[str, Path], tmp_path: Pa
         assert said in found[2]
 
 
-@pytest.mark.parametrize("given", ["geneval/mean", "geneval/mean=x", "geneval/mean=-1", "geneval/mean=nan", "=1", "a=1"])
+@pytest.mark.parametrize(
+    "given", ["geneval/mean", "geneval/mean=x", "geneval/mean=-1", "geneval/mean=nan", "=1", "a=1"]
+)
 def test_a_tolerance_that_makes_no_sense(runs: dict[str, Path], cli: Cli, given: str) -> None:
     code, _, error = cli("compare", runs["agsm"], "--baseline", runs["base"], "--tolerance", given)
     assert (code, len(error.splitlines())) == (2, 1)

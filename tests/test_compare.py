@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from comparing import CORRECT, COUNTING, PROMPTS, SPEC, UNITS, result, trained, verdicts
+from comparing import CORRECT, COUNTING, PROMPTS, SPEC, UNITS, result, verdicts
 
 from agsm_bench import compare as module
 from agsm_bench.compare import POWER_Z, Comparison, compare

@@ -70,7 +70,9 @@ def parse_tolerances(given: Sequence[str]) -> dict[str, float]:
         except ValueError:
             found[name] = math.nan
         if not 0 <= found[name] < math.inf:
-            raise UserError(f"--tolerance is '{text}'.", "Use METRIC=X with X from 0, e.g. --tolerance geneval/mean=0.01.")
+            raise UserError(
+                f"--tolerance is '{text}'.", "Use METRIC=X with X from 0, e.g. --tolerance geneval/mean=0.01."
+            )
     return found
 
 

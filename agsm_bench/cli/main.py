@@ -48,6 +48,8 @@ COMMANDS = {
     "claims": ("claims:claims", "Test the paper's claims on the runs that are there."),
     "compare": ("compare:compare", "Compare a run with a baseline; exit code 1 where it is worse beyond noise."),
     "baseline": ("baseline:baseline", "Keep what runs measured in one small file, to compare later runs with."),
+    "smoke": ("smoke:smoke", "Train and evaluate for a minute, and compare: the regression gate on this package."),
+    "leaderboard": ("leaderboard:leaderboard", "One sorted table of many runs, also as a model card's metadata."),
     "prompts": (
         "prompts:prompts",
         "Print a benchmark's prompts, one JSON object a line (GenEval photo: upstream's file, byte for byte).",

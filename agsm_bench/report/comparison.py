@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from agsm_bench.report.runs import SHARES
@@ -129,7 +128,9 @@ def to_terminal(found: Comparison) -> str:
         console.width = 150
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in HEAD:
-        table.add_column(name, justify="left" if name in ("metric", "", "verdict") else "right", no_wrap=name == "metric")
+        table.add_column(
+            name, justify="left" if name in ("metric", "", "verdict") else "right", no_wrap=name == "metric"
+        )
     tested = sum(each.tested for each in found.findings)
     for number, each in enumerate(found.findings, 1):
         *row, verdict = cells(each)
@@ -177,8 +178,8 @@ def _record(finding: Finding) -> dict[str, Any]:
     if finding.effect is None:
         return own | {"reason": finding.reason}
     low, high = finding.interval
-    numbers = {"difference": finding.effect.value, "low": low, "high": high}
+    own |= {"difference": finding.effect.value, "low": low, "high": high}
     counts = {"n": finding.effect.n, "prompts": finding.effect.clusters}
     p_values = {name: getattr(finding, name) for name in ("p_worse", "p_loss", "p_better")}
     power = {"visible": finding.visible, "prompts_needed": finding.prompts_needed}
-    return own | {key: number if isfinite(number) else None for key, number in numbers.items()} | counts | p_values | power
+    return own | counts | p_values | power

@@ -1,0 +1,328 @@
+"""Many runs in one sorted table: training seeds merged, and what does not differ from the first beyond noise marked.
+
+A row is a model: a backbone with its weights and soft tokens, whatever their training seeds. Rows are tied with the
+first where the paired difference is not shown, by Holm's correction over all rows at 5%; what training seeds contribute
+has the variance that all rows have in common.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from agsm_bench.baseline import joined
+from agsm_bench.compare import NotComparableError, check_names, paired, spread_of
+from agsm_bench.errors import UserError
+from agsm_bench.hypotheses import holm, pooled
+from agsm_bench.identity import canonical_json
+from agsm_bench.measured import (
+    IMAGES_CORRECT,
+    Direction,
+    Measured,
+    directions,
+    prompt_tags,
+    quantities,
+    read_run,
+    without_seeds,
+)
+from agsm_bench.report.runs import SHARES, Cell, combine
+from agsm_bench.report.runs import read_run as read_summary
+
+Tie = Literal["first", "tied", "apart", "unknown"]
+LEVEL = 0.05
+ALIKE = ("domain", "benchmark", "seed", "images_per_prompt", "size")
+"""Of the spec: what all runs of a table share."""
+SETTINGS = ("steps", "guidance_scale", "unconditional", "editing")
+"""What may differ, and is said."""
+MARKS = {"first": "", "tied": "=", "apart": "", "unknown": "?"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model."""
+
+    rank: int
+    label: str
+    folders: tuple[Path, ...]
+    cells: Mapping[str, Cell]
+    """By metric, over the seeds."""
+    tie: Tie
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """The table."""
+
+    benchmark: str
+    domain: str
+    metric: str
+    """That it is sorted by."""
+    better: Mapping[str, Direction]
+    """Of every metric that is shown, that one first."""
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+def leaderboard(folders: Sequence[Path], metric: str | None = None, *, merge: bool = True) -> Leaderboard:
+    """Ranks runs.
+
+    Args:
+        folders: of runs, with or without their images.
+        metric: what to sort by, as summary.json names it; None: the benchmark's main one.
+        merge: whether training seeds become one row.
+
+    Raises:
+        UserError: the runs are of other benchmarks, domains or prompts, or lack the metric.
+        MissingError: a folder is no run, or damaged.
+    """
+    runs = [read_run(folder) for folder in dict.fromkeys(folders)]
+    _check_alike(runs)
+    models = _models(runs) if merge else [(run,) for run in runs]
+    found = [joined(model) for model in models]
+    shared = [name for name in runs[0].summaries[0] if all(name in run.summaries[0] for run in runs)]
+    better = {name: way for name, way in directions(shared, runs[0].spec).items() if way != "neither"}
+    chosen = metric or _main(list(better), runs[0])
+    check_names([chosen], list(better))
+    cells = [_cells(model, list(better)) for model in models]
+    sign = 1 if better[chosen] == "down" else -1
+    order = sorted(range(len(found)), key=lambda i: (sign * cells[i][chosen].value, found[i].name))
+    ties = _ties([found[i] for i in order], chosen)
+    labels = _labels(found)
+    rows = [
+        Row(rank, labels[i], tuple(Path(run.name) for run in models[i]), cells[i], tie)
+        for rank, (i, tie) in enumerate(zip(order, ties, strict=True), 1)
+    ]
+    shown = {name: better[name] for name in (chosen, *(n for n in better if n != chosen and _is_whole(n)))}
+    return Leaderboard(runs[0].spec.benchmark, runs[0].spec.domain, chosen, shown, tuple(rows), tuple(_notes(found)))
+
+
+def _check_alike(runs: Sequence[Measured]) -> None:
+    first = runs[0]
+    for run in runs[1:]:
+        for name in ALIKE:
+            ours, theirs = getattr(first.spec, name), getattr(run.spec, name)
+            if ours != theirs:
+                raise UserError(
+                    f"The runs are of no one table: the {name} of {first.name} is {ours!r}, that of {run.name} "
+                    f"{theirs!r}.",
+                    f"Make one table for each {name}.",
+                )
+        if (run.limited, run.prompts) != (first.limited, first.prompts):
+            raise UserError(f"{first.name} and {run.name} asked other prompts.", "Name whole runs of one version.")
+
+
+def _models(runs: Iterable[Measured]) -> list[tuple[Measured, ...]]:
+    """Runs that differ in their training seeds alone, together."""
+    found: dict[str, list[Measured]] = {}
+    for run in runs:
+        spec = asdict(run.spec) | {"tokens": None, "weights": None if run.trainings[0] else run.spec.weights}
+        found.setdefault(canonical_json([spec, without_seeds(run.trainings[0])]), []).append(run)
+    return [tuple(own) for own in found.values()]
+
+
+def _main(names: Sequence[str], run: Measured) -> str:
+    """GenEval's mean, else the benchmark's own first metric, else any."""
+    benchmark = run.spec.benchmark
+    own = [name for name in names if name.startswith(f"{benchmark}/")]
+    wanted = ("geneval/mean", f"geneval/{benchmark}", IMAGES_CORRECT, *own, *names)
+    choices = [name for name in wanted if name in names]
+    if not choices:
+        raise UserError("The runs have no metric in common.", "Score them with this version: agsm-bench score RUN")
+    return choices[0]
+
+
+def _cells(model: Sequence[Measured], names: Sequence[str]) -> dict[str, Cell]:
+    summaries = [read_summary(Path(run.name)).cells for run in model]
+    return {name: combine(name, [cells[name] for cells in summaries]) for name in names}
+
+
+def _ties(models: Sequence[Measured], metric: str) -> list[Tie]:
+    """Of each model against the first, in the order of the table."""
+    first, tags = models[0], prompt_tags(models[0].spec, models[0].samples)
+    quantity = quantities(first.columns, tags).get(metric)
+    p_values: dict[int, float] = {}
+    if quantity:
+        own = [model.columns[quantity.column] for model in models if quantity.column in model.columns]
+        spread = pooled([spread_of(quantity, column, tags) for column in own])
+        for index, model in enumerate(models[1:], 1):
+            with suppress(NotComparableError):
+                found = paired(quantity, model, first, tags, spread).effect
+                p_values[index] = min(1.0, 2 * min(found.p_above(0.0), found.p_below(0.0)))
+    adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    ties: list[Tie] = ["first"]
+    for index in range(1, len(models)):
+        p_value = adjusted.get(index)
+        ties.append("unknown" if p_value is None else "apart" if p_value <= LEVEL else "tied")
+    return ties
+
+
+def _labels(models: Sequence[Measured]) -> list[str]:
+    """Backbone and trainers, with the options and settings in which models of the same ones differ."""
+    plain, options = [_label(model) for model in models], [_options(model) for model in models]
+    labels = []
+    for label, own in zip(plain, options, strict=True):
+        alike = [other for name, other in zip(plain, options, strict=True) if name == label]
+        differing = [key for key in own if len({str(each.get(key)) for each in alike}) > 1]
+        words = ", ".join(f"{key.rpartition('.')[2]} {own[key]}" for key in differing)
+        labels.append(f"{label} ({words})" if words else label)
+    named = zip(labels, models, strict=True)
+    return [f"{label} [{Path(model.name).name}]" if labels.count(label) > 1 else label for label, model in named]
+
+
+def _options(model: Measured) -> dict[str, Any]:
+    """What a model is, besides its backbone and trainers."""
+    spec = {name: getattr(model.spec, name) for name in SETTINGS}
+    return _flat(spec) | {key: value for key, value in _flat(model.trainings[0]).items() if not key.endswith("hash")}
+
+
+def _label(model: Measured) -> str:
+    training = model.trainings[0] or {}
+    made = [training[key]["trainer"] for key in ("variant", "tokens") if training.get(key)]
+    return " + ".join([model.spec.backbone, *made])
+
+
+def _flat(values: Mapping[str, Any] | None, prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in (values or {}).items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return found
+
+
+def _is_whole(name: str) -> bool:
+    """No tag's part: the table has a column for each of the others."""
+    parts = ("[", "_counting", "_correct")
+    mean = name.rpartition("/")[2] in ("mean", "strict_mean")
+    return mean or not (any(part in name for part in parts) or name.startswith("geneval/"))
+
+
+def _notes(models: Sequence[Measured]) -> Iterable[str]:
+    if models[0].limited:
+        yield f"LIMITED RUNS of {len(models[0].samples)} images: not results of the whole benchmark."
+    if differing := [name for name in SETTINGS if len({str(getattr(m.spec, name)) for m in models}) > 1]:
+        yield f"The runs differ in: {', '.join(differing)}."
+    yield (
+        "95% intervals: a bootstrap over prompts and, of several training seeds, Student's interval of their mean. "
+        "=: not shown to differ from the first (paired by image, Holm at 5%). ?: not tested, as single values are not "
+        "kept."
+    )
+
+
+def to_rows(board: Leaderboard) -> list[list[str]]:
+    """The table as text: a header, then a line a model; shares in per cent."""
+    arrow = {"up": "↑", "down": "↓"}
+    others = [name for name in board.better if name != board.metric]
+    head = ["", "model", f"{board.metric} {arrow[board.better[board.metric]]}", "images", "seeds"]
+    lines = [[*head, *(f"{_short(name)} {arrow[board.better[name]]}" for name in others)]]
+    for row in board.rows:
+        cell = row.cells[board.metric]
+        value, low, high = (_number(board.metric, number) for number in (cell.value, cell.low, cell.high))
+        rest = [_number(name, row.cells[name].value) for name in others]
+        place = f"{row.rank}{MARKS[row.tie]}"
+        lines.append([place, row.label, f"{value} ({low}–{high})", f"{cell.n:,}", str(cell.runs), *rest])
+    return lines
+
+
+def to_markdown(board: Leaderboard) -> str:
+    """A table for a README or a pull request."""
+    head, *rows = ([cell.replace("|", "\\|") for cell in line] for line in to_rows(board))
+    lines = [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows)]
+    return "\n".join([f"**{title(board)}**", "", *lines, "", *(f"{note}  " for note in board.notes)]) + "\n"
+
+
+def to_csv(board: Leaderboard) -> str:
+    """A line a model and metric, numbers as summary.json has them."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["rank", "model", "tie", "metric", "better", "value", "low", "high", "images", "prompts", "seeds"])
+    for row in board.rows:
+        for name, better in board.better.items():
+            cell, tie = row.cells[name], row.tie if name == board.metric else ""
+            numbers = [cell.value, cell.low, cell.high, cell.n, cell.clusters, cell.runs]
+            writer.writerow([row.rank, row.label, tie, name, better, *numbers])
+    return text.getvalue()
+
+
+def to_json(board: Leaderboard) -> str:
+    """Everything that is shown, as plain data."""
+    rows = [
+        {"rank": row.rank, "model": row.label, "tie": row.tie, "runs": [path.as_posix() for path in row.folders]}
+        | {"metrics": {name: asdict(row.cells[name]) for name in board.better}}
+        for row in board.rows
+    ]
+    own = {"schema": 1, "benchmark": board.benchmark, "domain": board.domain, "metric": board.metric}
+    return json.dumps(own | {"rows": rows, "notes": list(board.notes)}, indent=1, ensure_ascii=False) + "\n"
+
+
+def to_model_index(board: Leaderboard) -> str:
+    """The evaluation metadata of a model card on the hub, with its YAML header's lines.
+
+    Raises:
+        UserError: the runs are of several models, and a card is of one.
+    """
+    from huggingface_hub import EvalResult, ModelCardData
+
+    if len(board.rows) > 1:
+        raise UserError(
+            f"A model card is of one model, and these runs are of {len(board.rows)}.",
+            "Name the runs of one model, all its seeds.",
+        )
+    row = board.rows[0]
+    results = [
+        EvalResult(
+            task_type="text-to-image",
+            dataset_type=board.benchmark,
+            dataset_name=title(board),
+            dataset_config=board.domain,
+            metric_type=name,
+            metric_name=name,
+            metric_value=row.cells[name].value,
+            metric_args={"low": row.cells[name].low, "high": row.cells[name].high, "level": 0.95}
+            | {"images": row.cells[name].n, "training_seeds": row.cells[name].runs, "better": better},
+        )
+        for name, better in board.better.items()
+    ]
+    return f"---\n{ModelCardData(model_name=row.label, eval_results=results).to_yaml()}\n---\n"
+
+
+def to_terminal(board: Leaderboard) -> str:
+    """The table as it is printed."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 170
+    head, *rows = to_rows(board)
+    table = Table(title=Text(title(board), "bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for name in head:
+        table.add_column(Text(name), justify="left" if name in ("", "model") else "right", no_wrap=name != "model")
+    for line in rows:
+        table.add_row(*map(Text, line))
+    with console.capture() as captured:
+        console.print(table)
+        for note in board.notes:
+            console.print(Text(note, "dim"))
+    return captured.get()
+
+
+def title(board: Leaderboard) -> str:
+    """What was measured."""
+    return f"{board.benchmark}, domain {board.domain}"
+
+
+def _short(name: str) -> str:
+    """The name without its group, where that says enough."""
+    group, _, last = name.rpartition("/")
+    return group if last == "score" else last
+
+
+def _number(name: str, value: float) -> str:
+    return f"{100 * value:.1f}" if name.startswith(SHARES) else f"{value:.4g}"
