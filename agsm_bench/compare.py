@@ -50,6 +50,7 @@ POWER_Z = 1.959964 + 0.841621
 RESAMPLES = 4000
 POINT = 0.01
 """The difference that a sample size is given for where there is no tolerance: a point, or a hundredth of the value."""
+DECIMALS = 12
 SETTINGS = ("seed", "images_per_prompt", "steps", "guidance_scale", "size", "editing")
 """Of the spec: what has to be equal, besides benchmark, domain and prompts."""
 PROTOCOL = ("protocol", "saving", "t5")
@@ -259,7 +260,8 @@ def paired(
     """
     ours, theirs = _columns(quantity, run, base)
     chosen, groups = select(quantity, ours, tags)
-    differences = ours.values[:, chosen].mean(axis=0) - theirs.values[:, chosen].mean(axis=0)
+    # a mean over seeds of equal values is off by a rounding, which is no difference
+    differences = np.round(ours.values[:, chosen].mean(axis=0) - theirs.values[:, chosen].mean(axis=0), DECIMALS)
     known = np.isfinite(differences)
     labels, clusters = np.asarray(groups)[known], np.asarray(ours.clusters)[chosen][known]
     if len(set(clusters)) < 2 or len(set(labels)) < len(set(groups)):
@@ -275,7 +277,7 @@ def paired(
 
 def spread_of(quantity: Quantity, column: Column, tags: Mapping[str, str]) -> Spread:
     """Between the seeds of one column."""
-    values = [value_of(quantity, column, tags, seed) for seed in range(len(column.values))]
+    values = [round(value_of(quantity, column, tags, seed), DECIMALS) for seed in range(len(column.values))]
     known = [value for value in values if math.isfinite(value)]
     return Spread(float(np.var(known, ddof=1)), len(known) - 1) if len(known) > 1 else Spread(0.0, 0)
 
@@ -326,10 +328,11 @@ def _prompts_needed(variance: float, seeds_variance: float, visible: float) -> i
 def _corrected(tested: Sequence[Finding]) -> list[Finding]:
     """Verdicts by Holm over all of them that can be compared."""
     able = [each for each in tested if each.effect]
-    adjusted = {name: holm([getattr(each, name) for each in able]) for name in ("p_worse", "p_loss", "p_better")}
-    corrected = [replace(each, **{k: p[i] for k, p in adjusted.items()}) for i, each in enumerate(able)]
-    by_name = {each.name: each for each in corrected}
-    return [replace(_judged(by_name.get(each.name, each)), tested=True) for each in tested]
+    worse, loss, better = (holm(list(p)) for p in zip(*((f.p_worse, f.p_loss, f.p_better) for f in able), strict=True))
+    corrected = {
+        each.name: replace(each, p_worse=worse[i], p_loss=loss[i], p_better=better[i]) for i, each in enumerate(able)
+    }
+    return [replace(_judged(corrected.get(each.name, each)), tested=True) for each in tested]
 
 
 def _judged(finding: Finding) -> Finding:
@@ -361,5 +364,5 @@ def _notes(run: Measured, base: Measured, findings: Sequence[Finding]) -> Iterat
         )
     if most := max(run.unscored, base.unscored):
         yield f"Up to {most} images are unscored in one of them, and left out of both."
-    if few := [each.name for each in findings if each.effect and each.effect.clusters < FEW_PROMPTS]:
-        yield f"Fewer than {FEW_PROMPTS} prompts, so the interval is too narrow: {', '.join(few)}."
+    if few := sum(bool(each.effect) and each.effect.clusters < FEW_PROMPTS for each in findings):
+        yield f"{few} metrics are of fewer than {FEW_PROMPTS} prompts: their intervals are too narrow."

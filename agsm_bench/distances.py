@@ -87,7 +87,8 @@ def difference(name: str, run: Run | None, base: Run | None) -> Difference:
     for _ in range(count):
         clusters = rng.integers(len(prompts), size=len(prompts))
         against = reference.drawn(clusters) if isinstance(reference, _Set) else reference
-        draws.append(np.subtract(*(distance(each.drawn(clusters), against) for each in sets)))
+        ours, theirs = (distance(each.drawn(clusters), against) for each in sets)
+        draws.append(ours - theirs)
     return Difference(float(np.std(draws, ddof=1)), len(prompts), len(ids))
 
 

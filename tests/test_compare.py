@@ -110,6 +110,13 @@ def test_other_seeds_of_the_baseline_widen_the_interval() -> None:
     assert any("5 training seeds" in note for note in found.notes)
 
 
+def test_equal_seeds_leave_no_rounding() -> None:
+    """The mean of three equal values is not always that value."""
+    row = np.full(len(UNITS), 0.1)
+    found = only(compare(result({SCORE: row}, (9,)), result({SCORE: np.stack([row] * 3)}, (0, 1, 2))), SCORE)
+    assert (found.interval, found.p_better, found.verdict) == ((0.0, 0.0), 1.0, "within noise")
+
+
 def test_one_seed_against_another_says_what_it_does_not_know() -> None:
     found = compare(result({CORRECT: RIGHT}, (1,)), result({CORRECT: RIGHT}, (0,)))
     assert any("one training seed" in note for note in found.notes)

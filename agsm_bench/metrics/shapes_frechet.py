@@ -8,7 +8,7 @@ Compare runs of the same number of images.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -64,7 +64,7 @@ def measure(run: Run, samples: Sequence[Sample], progress: Progress) -> dict[str
     return {DISTANCE: replace(found, unscored=unreadable)}
 
 
-def _keep(run: Run, name: str, ids: Sequence[str], pictures: Sequence[np.ndarray], features: np.ndarray) -> None:
+def _keep(run: Run, name: str, ids: Sequence[str], pictures: Iterable[np.ndarray], features: np.ndarray) -> None:
     from agsm_bench.shapes.clip import weights_version
 
     version = weights_version()

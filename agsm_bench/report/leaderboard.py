@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agsm_bench.baseline import joined
-from agsm_bench.compare import NotComparableError, check_names, paired, spread_of
+from agsm_bench.compare import check_names, paired, spread_of
+from agsm_bench.distances import NotComparableError
 from agsm_bench.errors import UserError
 from agsm_bench.hypotheses import holm, pooled
 from agsm_bench.identity import canonical_json
@@ -40,6 +41,8 @@ ALIKE = ("domain", "benchmark", "seed", "images_per_prompt", "size")
 """Of the spec: what all runs of a table share."""
 SETTINGS = ("steps", "guidance_scale", "unconditional", "editing")
 """What may differ, and is said."""
+FURTHER = 4
+"""Metrics besides, on the terminal; the other formats have all."""
 MARKS = {"first": "", "tied": "=", "apart": "", "unknown": "?"}
 
 
@@ -98,7 +101,11 @@ def leaderboard(folders: Sequence[Path], metric: str | None = None, *, merge: bo
         Row(rank, labels[i], tuple(Path(run.name) for run in models[i]), cells[i], tie)
         for rank, (i, tie) in enumerate(zip(order, ties, strict=True), 1)
     ]
-    shown = {name: better[name] for name in (chosen, *(n for n in better if n != chosen and _is_whole(n)))}
+    group = chosen.partition("/")[0]
+    others = sorted(
+        (n for n in better if n != chosen and _is_whole(n)), key=lambda n: (n.partition("/")[0] != group, n)
+    )
+    shown = {name: better[name] for name in (chosen, *others)}
     return Leaderboard(runs[0].spec.benchmark, runs[0].spec.domain, chosen, shown, tuple(rows), tuple(_notes(found)))
 
 
@@ -163,22 +170,22 @@ def _ties(models: Sequence[Measured], metric: str) -> list[Tie]:
 
 
 def _labels(models: Sequence[Measured]) -> list[str]:
-    """Backbone and trainers, with the options and settings in which models of the same ones differ."""
+    """Backbone and trainers, with the options in which a model differs from most of the same ones."""
     plain, options = [_label(model) for model in models], [_options(model) for model in models]
     labels = []
     for label, own in zip(plain, options, strict=True):
         alike = [other for name, other in zip(plain, options, strict=True) if name == label]
-        differing = [key for key in own if len({str(each.get(key)) for each in alike}) > 1]
-        words = ", ".join(f"{key.rpartition('.')[2]} {own[key]}" for key in differing)
+        rare = [key for key in own if sum(each.get(key) == own[key] for each in alike) <= len(alike) / 2]
+        words = ", ".join(f"{key.rpartition('.')[2]} {own[key]}" for key in rare if len(alike) > 1)
         labels.append(f"{label} ({words})" if words else label)
     named = zip(labels, models, strict=True)
     return [f"{label} [{Path(model.name).name}]" if labels.count(label) > 1 else label for label, model in named]
 
 
 def _options(model: Measured) -> dict[str, Any]:
-    """What a model is, besides its backbone and trainers."""
+    """What a model is, besides its backbone, trainers and training seeds."""
     spec = {name: getattr(model.spec, name) for name in SETTINGS}
-    return _flat(spec) | {key: value for key, value in _flat(model.trainings[0]).items() if not key.endswith("hash")}
+    return _flat(spec) | _flat(without_seeds(model.trainings[0]))
 
 
 def _label(model: Measured) -> str:
@@ -213,10 +220,10 @@ def _notes(models: Sequence[Measured]) -> Iterable[str]:
     )
 
 
-def to_rows(board: Leaderboard) -> list[list[str]]:
-    """The table as text: a header, then a line a model; shares in per cent."""
+def to_rows(board: Leaderboard, further: int | None = None) -> list[list[str]]:
+    """The table as text: a header, then a line a model; shares in per cent. `further` metrics; None: all of them."""
     arrow = {"up": "↑", "down": "↓"}
-    others = [name for name in board.better if name != board.metric]
+    others = [name for name in board.better if name != board.metric][:further]
     head = ["", "model", f"{board.metric} {arrow[board.better[board.metric]]}", "images", "seeds"]
     lines = [[*head, *(f"{_short(name)} {arrow[board.better[name]]}" for name in others)]]
     for row in board.rows:
@@ -299,16 +306,18 @@ def to_terminal(board: Leaderboard) -> str:
 
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 170
-    head, *rows = to_rows(board)
+        console.width = 140
+    head, *rows = to_rows(board, FURTHER)
     table = Table(title=Text(title(board), "bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for name in head:
-        table.add_column(Text(name), justify="left" if name in ("", "model") else "right", no_wrap=name != "model")
+        left = name in ("", "model")
+        table.add_column(Text(name), justify="left" if left else "right", no_wrap=name != "model", overflow="fold")
     for line in rows:
         table.add_row(*map(Text, line))
     with console.capture() as captured:
         console.print(table)
-        for note in board.notes:
+        more = len(board.better) - 1 - FURTHER
+        for note in (*board.notes, *([f"{more} more metrics: --format md, csv or json."] if more > 0 else [])):
             console.print(Text(note, "dim"))
     return captured.get()
 
