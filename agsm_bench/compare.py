@@ -21,6 +21,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
+from statistics import variance
 from typing import Any, Literal
 
 import numpy as np
@@ -279,7 +280,8 @@ def spread_of(quantity: Quantity, column: Column, tags: Mapping[str, str]) -> Sp
     """Between the seeds of one column."""
     values = [round(value_of(quantity, column, tags, seed), DECIMALS) for seed in range(len(column.values))]
     known = [value for value in values if math.isfinite(value)]
-    return Spread(float(np.var(known, ddof=1)), len(known) - 1) if len(known) > 1 else Spread(0.0, 0)
+    # the variance of equal values is 0 here, and in NumPy's floating point not always
+    return Spread(variance(known), len(known) - 1) if len(known) > 1 else Spread(0.0, 0)
 
 
 def _columns(quantity: Quantity, run: Measured, base: Measured) -> tuple[Column, Column]:
@@ -313,16 +315,16 @@ def _distance(name: str, run: Measured, base: Measured) -> Paired:
     return Paired(found, kept.error**2, 0.0, kept.clusters)
 
 
-def _prompts_needed(variance: float, seeds_variance: float, visible: float) -> int | None:
+def _prompts_needed(of_a_prompt: float, seeds_variance: float, visible: float) -> int | None:
     """For 80% power in a two-sided test at 5%.
 
     Args:
-        variance: of one prompt's part in the difference: its mean's variance times the number of prompts.
+        of_a_prompt: variance of one prompt's part in the difference: that of the mean times the number of prompts.
         seeds_variance: does not fall with the number of prompts.
         visible: the difference to be seen.
     """
     left = (visible / POWER_Z) ** 2 - seeds_variance
-    return max(2, math.ceil(variance / left)) if left > 0 and variance > 0 else None
+    return max(2, math.ceil(of_a_prompt / left)) if left > 0 and of_a_prompt > 0 else None
 
 
 def _corrected(tested: Sequence[Finding]) -> list[Finding]:
