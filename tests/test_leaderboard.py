@@ -76,7 +76,7 @@ def test_the_model_index_is_the_hubs(cli: Cli) -> None:
     assert {each.metric_type: each.metric_value for each in results} == {
         name: row.cells[name].value for name in leaderboard(COUNTING[:3]).better
     }
-    assert results[0].dataset_type == "counting"
+    assert results[0].dataset_type == "counting-shapes"
     assert results[0].metric_args["training_seeds"] == 3
     assert yaml.safe_load(text.split("---")[1])["model-index"][0]["name"] == "shapes-unet + agsm"
     code, _, error = cli("leaderboard", *COUNTING, "--format", "model-index")

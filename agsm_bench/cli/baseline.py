@@ -16,8 +16,9 @@ def baseline(
     metric: Metrics = None,
     tolerance: Tolerances = None,
 ) -> None:
-    """Write a baseline for `agsm-bench compare`: small, with every score, and sealed by its own hash.
+    """Keep what runs measured in one small file, to compare later runs with.
 
+    It has every score, and is sealed by its own hash.
     Name several training seeds, five or more, and comparisons allow for what another seed changes. The metrics and
     tolerances given here are what later comparisons test.
 

@@ -42,7 +42,7 @@ def compare(
     format: Annotated[Format, typer.Option(help="How to print it.")] = Format.RICH,
     out: Annotated[Path | None, typer.Option(help="A file to write instead of the standard output.")] = None,
 ) -> None:
-    """Compare a run with a baseline: exit code 1 where a metric is worse beyond noise and tolerance.
+    """Compare a run with a baseline; exit code 1 where it is worse beyond noise.
 
     Paired by image, prompts resampled; with several training seeds in the baseline, another seed is no regression.
 

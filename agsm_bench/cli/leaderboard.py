@@ -30,7 +30,9 @@ def leaderboard(
     ),
     out: Annotated[Path | None, typer.Option(help="A file to write instead of the standard output.")] = None,
 ) -> None:
-    """One table of many runs, the best first; what does not differ from it beyond noise is marked.
+    """One sorted table of many runs, also as a model card's metadata.
+
+    The best is first; what does not differ from it beyond noise is marked.
 
     \b
     agsm-bench leaderboard results/runs/geneval-*

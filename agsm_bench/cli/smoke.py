@@ -23,7 +23,9 @@ def smoke(
     format: Annotated[Format, typer.Option(help="How to print the comparison.")] = Format.RICH,
     out: Annotated[Path | None, typer.Option(help="A file for the comparison instead of the standard output.")] = None,
 ) -> None:
-    """Train AGSM for a few steps, evaluate it, compare with the baseline: exit code 1 where it has got worse.
+    """Train and evaluate for a minute, and compare: the regression gate on this package.
+
+    Exit code 1 where it has got worse.
 
     The baseline has several training seeds, none of them this one's: another seed is no regression.
 

@@ -160,7 +160,7 @@ class _Scale:
 
     def signed(self, number: float) -> str:
         text = f"{100 * number:+.1f}" if self._share else f"{number:+.2g}"
-        return text.replace("-", "−")
+        return text.replace("-", "−") if float(text) else "0"
 
 
 def _units(finding: Finding) -> str:

@@ -283,7 +283,7 @@ def to_model_index(board: Leaderboard) -> str:
     results = [
         EvalResult(
             task_type="text-to-image",
-            dataset_type=board.benchmark,
+            dataset_type=board.benchmark if board.domain == "photo" else f"{board.benchmark}-{board.domain}",
             dataset_name=title(board),
             dataset_config=board.domain,
             metric_type=name,
