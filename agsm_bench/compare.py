@@ -17,41 +17,26 @@ differing prompts is too sure of itself: no p-value is below that of all of them
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
-from statistics import variance
 from typing import Any, Literal
 
 import numpy as np
 
-from agsm_bench.distances import NotComparableError, difference
+from agsm_bench.differences import of_distances, paired
+from agsm_bench.distances import NotComparableError
 from agsm_bench.errors import ExitCode, UserError
-from agsm_bench.hypotheses import Effect, Spread, effect, holm, pooled
-from agsm_bench.measured import (
-    Column,
-    Direction,
-    Measured,
-    Quantity,
-    directions,
-    prompt_tags,
-    quantities,
-    select,
-    value_of,
-)
+from agsm_bench.hypotheses import Effect, holm
+from agsm_bench.measured import Direction, Measured, Quantity, directions, prompt_tags, quantities
 from agsm_bench.report.paired import FEW_PROMPTS
 from agsm_bench.report.runs import SHARES
 
 Verdict = Literal["better", "worse", "within noise", "within tolerance", "not comparable"]
 LEVEL = 0.025
 """Of all tests in one direction together."""
-POWER_Z = 1.959964 + 0.841621
-"""Of a difference that is seen at 80% power, in standard errors."""
-RESAMPLES = 4000
 POINT = 0.01
 """The difference that a sample size is given for where there is no tolerance: a point, or a hundredth of the value."""
-DECIMALS = 12
 SETTINGS = ("seed", "images_per_prompt", "steps", "guidance_scale", "size", "editing")
 """Of the spec: what has to be equal, besides benchmark, domain and prompts."""
 PROTOCOL = ("protocol", "saving", "t5")
@@ -212,119 +197,20 @@ def _filled(
 ) -> Finding:
     """With the difference and its p-values, not corrected; or with the reason why there is none."""
     try:
-        found = paired(quantity, run, base, tags) if quantity else _distance(blank.name, run, base)
+        found = paired(quantity, run, base, tags) if quantity else of_distances(blank.name, run, base)
     except NotComparableError as reason:
         return replace(blank, reason=str(reason))
     scale = 1.0 if blank.name.startswith(SHARES) else abs(blank.base or 1.0)
     visible = blank.tolerance or POINT * scale
-    tests = found.tested(blank.direction, blank.tolerance, visible)
-    return replace(blank, effect=found.effect, visible=visible, **tests)
-
-
-@dataclass(frozen=True)
-class Paired:
-    """A difference, and what its tests need besides."""
-
-    effect: Effect
-    prompts_variance: float
-    """Of the difference, as far as prompts contribute it."""
-    seeds_variance: float
-    differing: int
-    """Clusters in which the two differ at all."""
-
-    def tested(self, better: Direction, tolerance: float, visible: float) -> dict[str, Any]:
-        """The fields of a finding: p-values, not corrected, and the sample size."""
-        least = 0.5**self.differing
-        down = better == "down"
-        worse = self.effect.p_above(tolerance) if down else self.effect.p_below(-tolerance)
-        loss = self.effect.p_above(0.0) if down else self.effect.p_below(0.0)
-        gain = self.effect.p_below(0.0) if down else self.effect.p_above(0.0)
-        needed = _prompts_needed(self.prompts_variance * self.effect.clusters, self.seeds_variance, visible)
-        p_values = {"p_worse": worse, "p_loss": loss, "p_better": gain}
-        return {key: max(least, p) for key, p in p_values.items()} | {"prompts_needed": needed}
-
-
-def paired(
-    quantity: Quantity, run: Measured, base: Measured, tags: Mapping[str, str], spread: Spread | None = None
-) -> Paired:
-    """The difference of a metric, over prompts and training seeds.
-
-    Args:
-        quantity: the metric.
-        run: what `base` is taken from.
-        base: of the same images.
-        tags: by prompt.
-        spread: of the metric between training seeds; None: what the two say themselves.
-
-    Raises:
-        NotComparableError: why there is none.
-    """
-    ours, theirs = _columns(quantity, run, base)
-    chosen, groups = select(quantity, ours, tags)
-    # a mean over seeds of equal values is off by a rounding, which is no difference
-    differences = np.round(ours.values[:, chosen].mean(axis=0) - theirs.values[:, chosen].mean(axis=0), DECIMALS)
-    known = np.isfinite(differences)
-    labels, clusters = np.asarray(groups)[known], np.asarray(ours.clusters)[chosen][known]
-    if len(set(clusters)) < 2 or len(set(labels)) < len(set(groups)):
-        raise NotComparableError("too few prompts have a value in both")
-    found = effect(differences[known][None], clusters, labels, resamples=RESAMPLES)
-    sides = ((ours, run), (theirs, base))
-    one = spread or pooled([spread_of(quantity, column, tags) for column, _ in sides])
-    share = sum(1 / side.seeds for _, side in sides if side.trainings[0])
-    of_seeds = Spread(one.variance * share, one.freedom)
-    differing = len(set(clusters[differences[known] != 0]))
-    return Paired(_with_seeds(found, of_seeds), float(found.draws.var()), of_seeds.variance, differing)
-
-
-def spread_of(quantity: Quantity, column: Column, tags: Mapping[str, str]) -> Spread:
-    """Between the seeds of one column."""
-    values = [round(value_of(quantity, column, tags, seed), DECIMALS) for seed in range(len(column.values))]
-    known = [value for value in values if math.isfinite(value)]
-    # the variance of equal values is 0 here, and in NumPy's floating point not always
-    return Spread(variance(known), len(known) - 1) if len(known) > 1 else Spread(0.0, 0)
-
-
-def _columns(quantity: Quantity, run: Measured, base: Measured) -> tuple[Column, Column]:
-    for side, other in ((run, base), (base, run)):
-        if quantity.column not in side.columns:
-            kept = any(quantity.name in each for each in side.summaries)
-            raise NotComparableError(f"{side.name} keeps only its mean" if kept else f"only {other.name} has it")
-    ours, theirs = run.columns[quantity.column], base.columns[quantity.column]
-    if ours.version and theirs.version and ours.version != theirs.version:
-        raise NotComparableError(f"judged by other versions: {ours.version[:12]} and {theirs.version[:12]}")
-    if ours.units != theirs.units:
-        raise NotComparableError("measured on other held-out groups")
-    return ours, theirs
-
-
-def _with_seeds(found: Effect, spread: Spread) -> Effect:
-    if not spread.freedom:
-        return found
-    drawn = np.random.default_rng(1).standard_t(spread.freedom, len(found.draws))
-    return replace(found, draws=found.draws + math.sqrt(spread.variance) * drawn)
-
-
-def _distance(name: str, run: Measured, base: Measured) -> Paired:
-    """Of a distance between sets of images, which no single image has a value of."""
-    if not all(any(name in each for each in side.summaries) for side in (run, base)):
-        raise NotComparableError(f"only {(run if name in run.summaries[0] else base).name} has it")
-    kept = difference(name, run.run, base.run)
-    value = run.summaries[0][name] - base.summaries[0][name]
-    draws = np.random.default_rng(0).normal(value, kept.error, RESAMPLES)
-    found = Effect(value, draws, 1, Spread(0.0, 0), kept.n, kept.clusters)
-    return Paired(found, kept.error**2, 0.0, kept.clusters)
-
-
-def _prompts_needed(of_a_prompt: float, seeds_variance: float, visible: float) -> int | None:
-    """For 80% power in a two-sided test at 5%.
-
-    Args:
-        of_a_prompt: variance of one prompt's part in the difference: that of the mean times the number of prompts.
-        seeds_variance: does not fall with the number of prompts.
-        visible: the difference to be seen.
-    """
-    left = (visible / POWER_Z) ** 2 - seeds_variance
-    return max(2, math.ceil(of_a_prompt / left)) if left > 0 and of_a_prompt > 0 else None
+    return replace(
+        blank,
+        effect=found.effect,
+        p_worse=found.p_loss(blank.direction, blank.tolerance),
+        p_loss=found.p_loss(blank.direction),
+        p_better=found.p_gain(blank.direction),
+        visible=visible,
+        prompts_needed=found.prompts_needed(visible),
+    )
 
 
 def _corrected(tested: Sequence[Finding]) -> list[Finding]:

@@ -11,7 +11,9 @@ import pytest
 from comparing import CORRECT, COUNTING, PROMPTS, SPEC, UNITS, result, verdicts
 
 from agsm_bench import compare as module
-from agsm_bench.compare import POWER_Z, Comparison, compare
+from agsm_bench import differences
+from agsm_bench.compare import Comparison, compare
+from agsm_bench.differences import POWER_Z
 from agsm_bench.errors import UserError
 from agsm_bench.measured import Column, Measured, directions, prompt_tags
 from agsm_bench.stats import paired_difference
@@ -24,7 +26,7 @@ TAGS, DIRECTIONS = cache(prompt_tags), cache(directions)
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer draws, and what plugins say is asked once."""
-    monkeypatch.setattr(module, "RESAMPLES", 300)
+    monkeypatch.setattr(differences, "RESAMPLES", 300)
     monkeypatch.setattr(module, "prompt_tags", TAGS)
     monkeypatch.setattr(module, "directions", lambda names, spec: DIRECTIONS(tuple(names), spec))
 

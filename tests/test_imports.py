@@ -40,7 +40,7 @@ LEVELS = (
     ("trainers", "benchmarks", "backbones", "metrics", "editors", "detectors"),
     ("geneval_colors",),
     ("detecting", "score", "scoring", "union", "planning", "evaluate", "rescore", "imported"),
-    ("report", "measured", "distances", "baseline", "compare"),
+    ("report", "measured", "distances", "differences", "baseline", "compare"),
     ("demo", "reproduce", "doctor", "push", "smoke"),
     ("cli",),
     ("__main__",),

@@ -28,10 +28,11 @@ def baseline(
     """
     from agsm_bench.baseline import joined, write_baseline
     from agsm_bench.compare import check_names
-    from agsm_bench.measured import read_run
+    from agsm_bench.measured import prompt_tags, quantities, read_run
 
     found = joined([read_run(folder) for folder in runs])
     gate = dict.fromkeys(metric or (), 0.0) | parse_tolerances(tolerance or ())
-    check_names(gate, [name for name in found.summaries[0] if all(name in each for each in found.summaries)])
+    # what has no value by image or group cannot be compared with a file
+    check_names(gate, quantities(found.columns, prompt_tags(found.spec, found.samples)))
     write_baseline(found, gate, out)
     typer.echo(f"{out}: {found.seeds} of {found.spec.benchmark} on {found.spec.backbone}, {out.stat().st_size:,} bytes")

@@ -39,16 +39,17 @@ def leaderboard(
     agsm-bench leaderboard runs/*-geneval --metric denoising/gap --format md --out leaderboard.md
     agsm-bench leaderboard runs/agsm-geneval-{0,1,2} --format model-index
     """
-    from agsm_bench.report import leaderboard as boards
+    from agsm_bench.report import leaderboard_text as texts
+    from agsm_bench.report.leaderboard import leaderboard as ranked
 
     ways = {
-        Format.RICH: boards.to_terminal,
-        Format.MD: boards.to_markdown,
-        Format.CSV: boards.to_csv,
-        Format.JSON: boards.to_json,
-        Format.MODEL_INDEX: boards.to_model_index,
+        Format.RICH: texts.to_terminal,
+        Format.MD: texts.to_markdown,
+        Format.CSV: texts.to_csv,
+        Format.JSON: texts.to_json,
+        Format.MODEL_INDEX: texts.to_model_index,
     }
-    text = ways[format](boards.leaderboard(runs, metric, merge=merge))
+    text = ways[format](ranked(runs, metric, merge=merge))
     if out is None:
         typer.echo(text, nl=False)
         return
