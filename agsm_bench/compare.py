@@ -252,5 +252,5 @@ def _notes(run: Measured, base: Measured, findings: Sequence[Finding]) -> Iterat
         )
     if most := max(run.unscored, base.unscored):
         yield f"Up to {most} images are unscored in one of them, and left out of both."
-    if few := sum(bool(each.effect) and each.effect.clusters < FEW_PROMPTS for each in findings):
+    if few := sum(each.effect is not None and each.effect.clusters < FEW_PROMPTS for each in findings):
         yield f"{few} metrics are of fewer than {FEW_PROMPTS} prompts: their intervals are too narrow."

@@ -9,14 +9,14 @@ few draws, and one of Inception's 2,048 features takes seconds.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from agsm_bench.errors import MissingError
-from agsm_bench.frechet import Statistics, distance
+from agsm_bench.frechet import Statistics, distance, distances_from
 from agsm_bench.records import split_id
 from agsm_bench.report.files import readable
 from agsm_bench.scoring.features import OF_REFERENCES, FeatureStore
@@ -56,8 +56,11 @@ class _Set:
         labels = np.array([place[split_id(each)[0]] for each in ids])
         return cls(features, [np.flatnonzero(labels == i) for i in range(len(prompts))])
 
+    def rows(self, clusters: np.ndarray) -> np.ndarray:
+        return np.concatenate([self.members[i] for i in clusters])
+
     def drawn(self, clusters: np.ndarray) -> Statistics:
-        return Statistics.of(self.features[np.concatenate([self.members[i] for i in clusters])])
+        return Statistics.of(self.features[self.rows(clusters)])
 
 
 def difference(name: str, run: Run | None, base: Run | None) -> Difference:
@@ -81,15 +84,20 @@ def difference(name: str, run: Run | None, base: Run | None) -> Difference:
         raise NotComparableError("too few prompts")
     sets = [_Set.of(store.rows(ids), ids, prompts) for store in stores]
     reference = _references(name, run, base, prompts)
+    ours, theirs = (_distance_of(each, reference) for each in sets)
     rng = np.random.default_rng(0)
     count = DRAWS if sets[0].features.shape[1] <= WIDE else DRAWS_OF_WIDE
-    draws = []
-    for _ in range(count):
-        clusters = rng.integers(len(prompts), size=len(prompts))
-        against = reference.drawn(clusters) if isinstance(reference, _Set) else reference
-        ours, theirs = (distance(each.drawn(clusters), against) for each in sets)
-        draws.append(ours - theirs)
+    drawn = [rng.integers(len(prompts), size=len(prompts)) for _ in range(count)]
+    draws = [ours(clusters) - theirs(clusters) for clusters in drawn]
     return Difference(float(np.std(draws, ddof=1)), len(prompts), len(ids))
+
+
+def _distance_of(own: _Set, reference: _Set | Statistics) -> Callable[[np.ndarray], float]:
+    """The distance of drawn prompts."""
+    if isinstance(reference, _Set):
+        return lambda clusters: distance(own.drawn(clusters), reference.drawn(clusters))
+    distance_of = distances_from(own.features, reference)
+    return lambda clusters: distance_of(own.rows(clusters))
 
 
 def _references(name: str, run: Run, base: Run, prompts: Sequence[str]) -> _Set | Statistics:

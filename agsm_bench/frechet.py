@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,28 +111,37 @@ def distance_with_interval(features: np.ndarray, clusters: Sequence[str], refere
     eleven symmetric eigenvalue problems of size min(n, d), or of the reference's rank where that is less. It says
     nothing of the excess that every such distance has in small samples.
     """
-    _check_alike(features[0], reference.mean)
     order = np.lexsort((features.sum(axis=1), np.asarray(clusters)))  # sums do not hang on the order of the images
     names = sorted(set(clusters))
     group_of = {name: index % GROUPS for index, name in enumerate(names)}
     groups = np.array([group_of[name] for name in clusters])[order]
-    wide = features[order].astype(np.float64)
-    turned = (wide - wide.mean(axis=0)) @ _factor(reference.covariance)
-
-    def without(group: int | None) -> float:
-        kept = groups != group if group is not None else np.ones(len(groups), bool)
-        own, mean = wide[kept], wide[kept].mean(axis=0)
-        apart, trace = np.square(mean - reference.mean).sum(), np.square(own - mean).sum() / (len(own) - 1)
-        cross = _sum_of_singular_values(turned[kept] - turned[kept].mean(axis=0)) / np.sqrt(len(own) - 1)
-        return max(float(apart + trace + np.trace(reference.covariance) - 2 * cross), 0.0)
-
-    value = without(None)
+    distance_of = distances_from(features[order], reference)
+    value = distance_of(np.ones(len(groups), bool))
     if len(names) < GROUPS:
         return Interval(value, np.nan, np.nan, len(features), len(names))
-    values = np.array([without(group) for group in range(GROUPS)])
+    values = np.array([distance_of(groups != group) for group in range(GROUPS)])
     error = np.sqrt((GROUPS - 1) / GROUPS * np.square(values - values.mean()).sum())
     low, high = max(value - T_QUANTILE * error, 0.0), value + T_QUANTILE * error
     return Interval(value, low, high, len(features), len(names))
+
+
+def distances_from(features: np.ndarray, reference: Statistics) -> Callable[[np.ndarray], float]:
+    """The distance from a reference of any rows (indices, or a mask) of features [n, d]; its factor is taken once.
+
+    Raises:
+        MissingError: they are of different features.
+    """
+    _check_alike(features[0], reference.mean)
+    wide = features.astype(np.float64)
+    turned = (wide - wide.mean(axis=0)) @ _factor(reference.covariance)
+
+    def distance_of(rows: np.ndarray) -> float:
+        own, mean = wide[rows], wide[rows].mean(axis=0)
+        apart, trace = np.square(mean - reference.mean).sum(), np.square(own - mean).sum() / (len(own) - 1)
+        cross = _sum_of_singular_values(turned[rows] - turned[rows].mean(axis=0)) / np.sqrt(len(own) - 1)
+        return max(float(apart + trace + np.trace(reference.covariance) - 2 * cross), 0.0)
+
+    return distance_of
 
 
 def too_few(n: int, d: int) -> str | None:

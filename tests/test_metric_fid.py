@@ -14,10 +14,12 @@ from conftest import Cli
 from metric_pictures import check_company, picture, pictures, weight_files
 from upstream import folder_of
 
+from agsm_bench.distances import difference
 from agsm_bench.errors import MissingError
 from agsm_bench.frechet import Statistics
 from agsm_bench.metric import Picture
 from agsm_bench.metrics.fid import CLEAN, LEGACY, METRIC
+from agsm_bench.store import Run
 
 
 class Layers(torch.nn.Module):
@@ -198,3 +200,5 @@ def test_a_distance_of_a_run_and_its_warning_reach_the_report(cli: Cli, sets: Pa
     cli("score", run)  # which does not measure it, keeps it with its warning
     again = json.loads((run / "summary.json").read_text())
     assert (again["metrics"][CLEAN], again["warnings"]) == (summary["metrics"][CLEAN], summary["warnings"])
+    itself = difference(CLEAN, Run.open(run), Run.open(run))  # by its stored features and the cached statistics
+    assert (itself.error, itself.clusters, itself.n) == (0.0, 24, 48)
