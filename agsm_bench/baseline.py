@@ -7,7 +7,6 @@ for a regression.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -25,10 +24,10 @@ from agsm_bench.measured import Column, Measured, read_run, without_seeds
 from agsm_bench.records import split_id
 from agsm_bench.report.files import checked, readable
 from agsm_bench.stats import Floats
+from agsm_bench.summary_file import sealed
 from agsm_bench.types import RunSpec
 
 SCHEMA = 1
-HASH = "sha256"
 UNSCORED = "-"
 
 
@@ -68,10 +67,9 @@ def joined(runs: Sequence[Measured]) -> Measured:
 def write_baseline(measured: Measured, gate: Mapping[str, float], path: Path) -> None:
     """Writes the file; raises UserError where it cannot be written."""
     content = _content(replace(measured, gate=gate))
-    sealed = content | {HASH: _hash(content)}
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, (json.dumps(sealed, indent=1, allow_nan=False) + "\n").encode())
+        write_atomically(path, (json.dumps(sealed(content), indent=1, allow_nan=False) + "\n").encode())
 
 
 def read_baseline(path: Path) -> Measured:
@@ -83,9 +81,8 @@ def read_baseline(path: Path) -> Measured:
     again = "Get it as it was, e.g. with git checkout, or make it again: agsm-bench baseline RUN --out FILE"
     with readable(path, again):
         data = checked(json.loads(path.read_text(encoding="utf-8")))
-        stated = data.pop(HASH)
-        if stated != _hash(data):
-            raise ValueError("its content has another hash: it was edited")
+        if data != sealed(data):
+            raise ValueError("its content does not have its hash: it was edited")
         return _parse(data, path)
 
 
@@ -179,7 +176,3 @@ def _write_values(row: Floats, between: str) -> str:
 def _read_values(written: str, between: str) -> list[float]:
     words = written.split(between) if between else list(written)
     return [math.nan if word == UNSCORED else float(word) for word in words]
-
-
-def _hash(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical_json(content).encode()).hexdigest()

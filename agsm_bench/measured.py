@@ -26,9 +26,10 @@ from agsm_bench.identity import canonical_json
 from agsm_bench.manifest import Manifest, load_manifest
 from agsm_bench.records import split_id
 from agsm_bench.report.evidence import SCORES, Values, sample_values
-from agsm_bench.report.files import checked, readable
+from agsm_bench.report.files import readable
 from agsm_bench.stats import Floats
-from agsm_bench.store import SUMMARY, Run
+from agsm_bench.store import Run
+from agsm_bench.summary_file import SUMMARY, read_summary
 from agsm_bench.types import RunSpec
 
 Over = Literal["all", "tag", "tags"]
@@ -107,7 +108,7 @@ def read_run(folder: Path) -> Measured:
         UserError: the run is not finished, a shard, or holds no scores.
         MissingError: there is no run, or its files are damaged or do not agree with each other.
     """
-    manifest, summary = load_manifest(folder), _summary(folder)
+    manifest, summary = load_manifest(folder), read_summary(folder)
     _check_whole(folder, manifest, summary)
     kept = (folder / SCORES).is_file()
     run = Run.open(folder)
@@ -196,17 +197,6 @@ def value_of(quantity: Quantity, column: Column, tags: Mapping[str, str], seed: 
     known = np.isfinite(values)
     means = [values[known & (labels == group)].mean() for group in sorted(set(groups)) if known[labels == group].any()]
     return float(np.mean(means)) if len(means) == len(set(groups)) and means else math.nan
-
-
-def _summary(folder: Path) -> dict[str, Any]:
-    path = folder / SUMMARY
-    if not path.is_file():
-        raise UserError(
-            f"{folder} has no {SUMMARY}: the run is not finished.", "Run its agsm-bench eval command again."
-        )
-    with readable(path, f"Score the run again: agsm-bench score {folder}"):
-        data: dict[str, Any] = checked(json.loads(path.read_text(encoding="utf-8")))
-        return data
 
 
 def _check_whole(folder: Path, manifest: Manifest, summary: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ import shutil
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from agsm_bench.errors import MissingError, UserError
 from agsm_bench.measured import Column, Measured, read_run
 from agsm_bench.report.evidence import keep
 from agsm_bench.store import Run
+from agsm_bench.summary_file import read_summary, write_summary
 from agsm_bench.types import RunSpec, Sample, Score
 
 
@@ -148,10 +150,18 @@ def _cut_scores(kept: Path) -> None:
     (kept / "scores.csv").write_text(text[: len(text) // 2])
 
 
-def _edit_summary(kept: Path) -> None:
-    data = json.loads((kept / "summary.json").read_text())
+def _changed(kept: Path) -> dict[str, Any]:
+    data = read_summary(kept)
     data["metrics"]["geneval/mean"]["value"] += 0.05
-    (kept / "summary.json").write_text(json.dumps(data))
+    return data
+
+
+def _edit_summary(kept: Path) -> None:
+    (kept / "summary.json").write_text(json.dumps(_changed(kept)))
+
+
+def _forge_summary(kept: Path) -> None:
+    write_summary(kept, _changed(kept))
 
 
 def _cut_summary(kept: Path) -> None:
@@ -163,16 +173,16 @@ def _no_summary(kept: Path) -> None:
 
 
 def _incomplete(kept: Path) -> None:
-    data = json.loads((kept / "summary.json").read_text()) | {"complete": False, "scored": 3}
-    (kept / "summary.json").write_text(json.dumps(data))
+    write_summary(kept, read_summary(kept) | {"complete": False, "scored": 3})
 
 
 @pytest.mark.parametrize(
     ("spoil", "code", "said"),
     [
         *((_edit_scores, 3, "damaged or was edited"), (_cut_scores, 3, "scores.csv is missing or damaged")),
-        *((_edit_summary, 3, "edited"), (_cut_summary, 3, "summary.json is missing or damaged")),
-        *((_no_summary, 2, "not finished"), (_incomplete, 2, "3 of 48 images are scored")),
+        *((_edit_summary, 3, "was changed"), (_forge_summary, 3, "damaged or was edited")),
+        *((_cut_summary, 3, "summary.json is damaged"), (_no_summary, 3, "no finished run")),
+        (_incomplete, 2, "3 of 48 images are scored"),
     ],
 )
 def test_what_is_damaged_edited_or_unfinished_is_refused(

@@ -35,4 +35,5 @@ def baseline(
     # what has no value by image or group cannot be compared with a file
     check_names(gate, quantities(found.columns, prompt_tags(found.spec, found.samples)))
     write_baseline(found, gate, out)
-    typer.echo(f"{out}: {found.seeds} of {found.spec.benchmark} on {found.spec.backbone}, {out.stat().st_size:,} bytes")
+    runs_of = f"{found.seeds} training seeds" if found.seeds > 1 else "one run"
+    typer.echo(f"{out}: {found.spec.benchmark} on {found.spec.backbone}, {runs_of}, {out.stat().st_size:,} bytes")
