@@ -37,6 +37,8 @@ LEVEL = 0.025
 """Of all tests in one direction together."""
 POINT = 0.01
 """The difference that a sample size is given for where there is no tolerance: a point, or a hundredth of the value."""
+UNSCORED = 0.01
+"""Share of the images that a run may leave unscored beyond what the baseline does."""
 SETTINGS = ("seed", "images_per_prompt", "steps", "guidance_scale", "size", "editing")
 """Of the spec: what has to be equal, besides benchmark, domain and prompts."""
 PROTOCOL = ("protocol", "saving", "t5")
@@ -148,6 +150,12 @@ def check_comparable(run: Measured, base: Measured) -> None:
         )
     if run.samples != base.samples or run.prompts != base.prompts:
         raise UserError(f"{run.name} and {base.name} asked other prompts.", "Make both with the same version.")
+    if run.unscored - base.unscored > UNSCORED * len(run.samples):
+        raise UserError(
+            f"{run.name} has {run.unscored} unscored images and the baseline {base.unscored}: what is not there may be "
+            "what got worse.",
+            "Its summary.json has the reasons; mend them, and score it again: agsm-bench score.",
+        )
 
 
 def check_names(given: Iterable[str], names: Collection[str]) -> None:

@@ -158,13 +158,16 @@ def test_a_declared_metric_that_cannot_be_compared_fails() -> None:
         compare(run, base, metrics=[SCORE])
 
 
-def test_unscored_images_are_left_out_of_both() -> None:
+def test_a_few_unscored_images_are_left_out_of_both_and_many_are_refused() -> None:
+    """A run must not pass because its bad images could not be judged."""
     row = wrong(20)
-    row[:40] = math.nan
-    found = compare(result({CORRECT: row}, unscored=40), result({CORRECT: RIGHT}))
+    row[:3] = math.nan
+    found = compare(result({CORRECT: row}, unscored=3), result({CORRECT: RIGHT}))
     assert only(found).effect
-    assert only(found).effect.n == len(UNITS) - 40  # type: ignore[union-attr]
-    assert any("40 images are unscored" in note for note in found.notes)
+    assert only(found).effect.n == len(UNITS) - 3  # type: ignore[union-attr]
+    assert any("3 images are unscored" in note for note in found.notes)
+    with pytest.raises(UserError, match="40 unscored images"):
+        compare(result({CORRECT: row}, unscored=40), result({CORRECT: RIGHT}))
 
 
 @pytest.mark.parametrize(
