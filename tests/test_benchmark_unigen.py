@@ -82,9 +82,7 @@ def test_eval_names_bad_rows(cli: Cli, tiny_models: dict[str, Path], clip: Path,
         assert words in " ".join(said.split())
 
 
-def test_prompts_that_are_cut_are_counted(
-    cli: Cli, tiny_models: dict[str, Path], clip: Path, tmp_path: Path
-) -> None:
+def test_prompts_that_are_cut_are_counted(cli: Cli, tiny_models: dict[str, Path], clip: Path, tmp_path: Path) -> None:
     """CLIP takes 77 tokens: 75 words with begin and end. Of the images of a prompt one counts."""
     long = [(index, "fox " * words, details(KINDS[:1], ["ink"])) for index, words in (("0", 75), ("1", 76), ("2", 90))]
     write_unigenbench(tmp_path / "data", long)
