@@ -62,9 +62,9 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     """The table of one run; `summary` is what `Run.finalise` returns and summary.json holds."""
     metrics, run = summary["metrics"], summary["run"]
     strict = any(name.startswith("geneval/strict_") for name in metrics)
-    tokens = describe_tokens(run["tokens"])
+    made = [*_editor(run.get("editing") or {}), describe_tokens(run["tokens"])]
     table = _table(
-        f"{run['benchmark']} on {run['backbone']}, {tokens}, domain {run['domain']}",
+        f"{run['benchmark']} on {run['backbone']}, {', '.join(made)}, domain {run['domain']}",
         [
             *stamps(*(summary[key] for key in ("limited", "expected", "scored", "unscored"))),
             *_first(summary.get("warnings", ())),
@@ -83,6 +83,13 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     _add_count_errors(table, metrics, strict)
     _add_measures(table, metrics, strict)
     return table
+
+
+def _editor(editing: Mapping[str, Any]) -> list[str]:
+    """What edited the pictures, and from which inversion; soft tokens on both branches need no word."""
+    words = [str(editing[name]) for name in ("editor", "inversion") if name in editing]
+    on = editing.get("tokens_on", "both")
+    return words if on == "both" else [*words, f"tokens on the {on}"]
 
 
 def _first(warnings: Sequence[str], where: str = "in summary.json") -> list[str]:
