@@ -149,6 +149,10 @@ def test_a_run_is_judged_later_and_failures_are_counted(
     assert (found["n"], found["unscored"], found["value"]) == (7, 0, pytest.approx(np.mean(expected(run))))
     assert cli(*asked)[0] == 0
     assert len(judge.bodies) == 4
+    for text in ("{}", "[]", "{"):
+        (run / "judge.json").write_text(text)
+        code, _, error = cli("score", run, "--metrics", CLIP, f"--weights={CLIP}={clip}")
+        assert (code, "judge.json is damaged" in error, "Delete it, and ask again: rm" in error) == (3, True, True)
 
 
 def test_images_made_elsewhere_are_judged(
