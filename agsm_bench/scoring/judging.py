@@ -20,6 +20,8 @@ from agsm_bench.scoring.items import Item, Opened
 from agsm_bench.scoring.selection import Chosen
 from agsm_bench.scoring.settings import PassSettings
 
+LARGE = 2**26
+"""Bytes of weights from which memory is looked through for what is left of them, which takes half a second."""
 AHEAD = 2
 """Batches that are decoded while one is judged."""
 
@@ -74,7 +76,8 @@ def judged(
     for turn in settings.turns(wanted):
         names = {name for each in turn for name in each.names}
         yield from _turn([task for task in tasks if task.names & names], turn, settings, progress)
-        gc.collect()  # the memory of this turn's models is the next one's
+        if sum(each.bytes for each in turn) > LARGE:
+            gc.collect()  # the memory of this turn's models is the next one's
 
 
 def _turn(
