@@ -122,7 +122,9 @@ def test_values_and_what_is_wrong_with_the_data(
         assert words in line
         assert "the entry is left out" in line
     odd = ["000000000001 twice; the first counts", "000000000002.jpg is not there", "5: its mask is clipped"]
-    odd += [f"{key}.jpg is {size[0]} x {size[1]}, not 512 x 512" for key, size in SIZES.items() if size and key[-1] != "5"]
+    odd += [
+        f"{key}.jpg is {size[0]} x {size[1]}, not 512 x 512" for key, size in SIZES.items() if size and key[-1] != "5"
+    ]
     for words in odd:
         assert any(words in text for text in warned), words
     assert len(warned) == len(WRONG) + len(odd), warned
