@@ -99,6 +99,11 @@ class ClipEncoder:
         """Features [n, d] of prompts, on the device."""
         return self._prompts.of(prompts)
 
+    def tokens(self, prompt: str) -> tuple[int, int]:
+        """See `metric.ReadsPrompts`."""
+        count = len(self._tokenizer(prompt, verbose=False).input_ids)
+        return count, min(count, MAX_LENGTH)
+
     def _encode(self, prompts: Sequence[str]) -> Tensor:
         import torch
 

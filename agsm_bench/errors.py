@@ -40,16 +40,33 @@ class UserError(Exception):
 
 
 class MissingError(UserError):
-    """Something is absent or damaged (exit code 3)."""
+    """Something is absent or damaged (exit code 3).
 
-    def __init__(self, message: str, fix: str) -> None:
+    Args:
+        message: what.
+        fix: what to type next.
+        parts: where it is several things, an error each: they have a line each.
+    """
+
+    def __init__(self, message: str, fix: str, parts: Sequence[MissingError] = ()) -> None:
         super().__init__(message, fix, ExitCode.MISSING)
+        self.parts = tuple(parts) or (self,)
+
+    def __str__(self) -> str:
+        if len(self.parts) == 1:
+            return super().__str__()
+        return "\n".join(["Several things are missing.", *map(str, self.parts)])
 
 
 def together(errors: Sequence[MissingError]) -> MissingError:
     """All that is missing in one error, each thing and each fix said once."""
-    messages, fixes = (dict.fromkeys(texts) for texts in zip(*((e.message, e.fix) for e in errors), strict=True))
-    return MissingError(" ".join(messages), " ".join(fixes))
+    by_fix: dict[str, dict[str, None]] = {}
+    for part in (part for error in errors for part in error.parts):
+        by_fix.setdefault(part.fix, {})[part.message] = None
+    parts = [MissingError(" ".join(messages), fix) for fix, messages in by_fix.items()]
+    if len(parts) == 1:
+        return parts[0]
+    return MissingError(" ".join(part.message for part in parts), " ".join(by_fix), parts)
 
 
 @contextmanager

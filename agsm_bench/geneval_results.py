@@ -12,11 +12,12 @@ from typing import Any
 from agsm_bench.benchmark import Scored
 from agsm_bench.errors import MissingError
 from agsm_bench.geneval import CORRECT, GenEval
-from agsm_bench.geneval_prompts import photo_metadata, shapes_metadata
-from agsm_bench.types import Domain, Interval, Prompt
+from agsm_bench.types import DOMAINS, Domain, Interval, Prompt
 
 SHOWN = 5
 """Prompts named in a warning."""
+
+Known = Mapping[str, list[tuple[Domain, Prompt]]]
 
 
 @dataclass(frozen=True)
@@ -50,21 +51,19 @@ def read_results(path: Path) -> Results:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-            name, correct = str(row["filename"]), row["correct"]
+            row = _row(line)
+            name = row["filename"]
             domain, prompt = _asked(known, row)
-            if not isinstance(correct, bool):
-                raise ValueError("`correct` is neither true nor false")
             if name in seen:
                 raise ValueError(f"{name} is there twice")
         except KeyError as error:
             problems.append(f"{path.name} line {number}: it has no {error}; the row is left out.")
             continue
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             problems.append(f"{path.name} line {number}: {error}; the row is left out.")
             continue
         seen.add(name)
-        scored.append((prompt, name, {CORRECT: float(correct)}))
+        scored.append((prompt, name, {CORRECT: float(row["correct"])}))
         rows.append(row)
         counts[domain, prompt.id] += 1
     if not scored:
@@ -76,22 +75,38 @@ def read_results(path: Path) -> Results:
     return Results(domain, metrics, (*doubts, *_missing(domain, counts), *problems), len(scored))
 
 
-def _asked(known: Mapping[str, tuple[Domain, Prompt]], row: Mapping[str, Any]) -> tuple[Domain, Prompt]:
-    """The prompt of a row; raises ValueError, KeyError or TypeError for one that is not as upstream writes them."""
+def _row(line: str) -> dict[str, Any]:
+    """A row with text where upstream has text; raises KeyError for a field that it lacks, ValueError for a bad one."""
+    row = json.loads(line)
+    if not isinstance(row, dict):
+        raise ValueError("it is no JSON object")
+    if wrong := [name for name in ("filename", "metadata", "details") if not isinstance(row[name], str)]:
+        raise ValueError(f"`{wrong[0]}` is no text")
+    if not isinstance(row["correct"], bool):
+        raise ValueError("`correct` is neither true nor false")
+    return row
+
+
+def _asked(known: Known, row: Mapping[str, Any]) -> tuple[Domain, Prompt]:
+    """The prompt of a row; raises ValueError for one that is not as upstream writes them.
+
+    Where several have its requirement, as in the shapes world, that in whose folder its image lies.
+    """
     metadata, details = json.loads(row["metadata"]), json.loads(row["details"])
     if not isinstance(details, dict) or not all(isinstance(boxes, list) for boxes in details.values()):
         raise ValueError("`details` has no boxes by class")
-    if _key(metadata) not in known:
+    if not (found := known.get(_key(metadata))):
         raise ValueError("its `metadata` is no prompt of GenEval's")
-    return known[_key(metadata)]
+    folders = Path(row["filename"]).parts
+    return next((each for each in found if each[1].id in folders), found[0])
 
 
-def _known() -> dict[str, tuple[Domain, Prompt]]:
+def _known() -> Known:
     """Every prompt of both domains by its requirement."""
-    found: dict[str, tuple[Domain, Prompt]] = {}
-    for domain, entries in (("shapes", shapes_metadata()), ("photo", photo_metadata())):
-        for i, entry in enumerate(entries):
-            found[_key(entry)] = (domain, Prompt(f"{i:05d}", entry["prompt"], entry["tag"], entry))  # type: ignore[assignment]
+    found: dict[str, list[tuple[Domain, Prompt]]] = {}
+    for domain in DOMAINS:
+        for prompt in GenEval().prompts(domain):
+            found.setdefault(_key(prompt.requirement), []).append((domain, prompt))
     return found
 
 

@@ -42,10 +42,13 @@ def kept(detections: Sequence[Detection], metadata: Mapping[str, Any]) -> dict[s
     """The detections that count: by class, above the threshold, best first, at most 16.
 
     Of equal scores the later detection comes first, as in upstream's reversed argsort (whose own order of
-    ties is up to the processor where NumPy sorts with vector instructions).
+    ties is up to the processor where NumPy sorts with vector instructions). Scores and thresholds are compared in
+    float32, as upstream's are.
     """
-    threshold = COUNTING_THRESHOLD if metadata["tag"] == "counting" else THRESHOLD
-    sure = [detection for detection in reversed(detections) if detection.score > threshold]
+    import numpy as np
+
+    threshold = np.float32(COUNTING_THRESHOLD if metadata["tag"] == "counting" else THRESHOLD)
+    sure = [detection for detection in reversed(detections) if np.float32(detection.score) > threshold]
     groups: dict[str, list[Detection]] = {}
     for detection in sorted(sure, key=lambda d: d.score, reverse=True):
         groups.setdefault(detection.label, []).append(detection)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from agsm_bench.types import Domain
 
@@ -47,6 +47,15 @@ class Judge(Protocol):
 
         What a picture gets does not depend on the others of its batch, up to rounding.
         """
+        ...
+
+
+@runtime_checkable
+class ReadsPrompts(Protocol):
+    """A judge whose text tower takes so many tokens of a prompt, and drops the rest."""
+
+    def tokens(self, prompt: str) -> tuple[int, int]:
+        """How many a prompt has, and how many of them are read. Not for threads, as tokenizers are not."""
         ...
 
 

@@ -23,6 +23,7 @@ from agsm_bench.data.places import ready
 from agsm_bench.data.table import dataset
 from agsm_bench.errors import MissingError
 from agsm_bench.identity import canonical_json
+from agsm_bench.images import UNREADABLE, reason
 from agsm_bench.types import Prompt
 
 SIDE = 512
@@ -33,6 +34,8 @@ KINDS = (
     *("material", "background", "style"),
 )
 """By `editing_type_id`, as PIE-Bench names its ten kinds."""
+LONGEST_NAME = 200
+"""Bytes of a file's name, with room for an ending."""
 TEXTS = ("image_path", "original_prompt", "editing_prompt", "editing_type_id")
 
 
@@ -71,7 +74,7 @@ def read_mapping(folder: Path) -> Reading:
     prompts = []
     for key in sorted(entries):
         if wrong := _wrong(key, entries[key]):
-            problems.append(f"{path.name}, {key}: {wrong}; the entry is left out.")
+            problems.append(f"{path.name}, {_shown(key)}: {wrong}; the entry is left out.")
             continue
         prompts.append(_prompt(key, entries[key]))
         problems += [f"{path.name}, {key}: {odd}." for odd in _odd(folder, entries[key])]
@@ -83,7 +86,7 @@ def _distinct(problems: list[str], pairs: Sequence[tuple[str, Any]]) -> dict[str
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            problems.append(f"mapping_file.json has {key} twice; the first counts.")
+            problems.append(f"mapping_file.json has {_shown(key)} twice; the first counts.")
         found.setdefault(key, value)
     return found
 
@@ -92,18 +95,35 @@ def _wrong(key: str, entry: Any) -> str:
     """Why an entry cannot be used; empty where it can."""
     if not isinstance(entry, Mapping):
         return "no object"
-    if lacking := [name for name in TEXTS if not isinstance(entry.get(name), str)]:
+    if lacking := [name for name in TEXTS if not _is_text(entry.get(name))]:
         return f"no text in {', '.join(lacking)}"
     kinds = [str(number) for number in range(len(KINDS))]
     if entry["editing_type_id"] not in kinds:
         return f"editing_type_id is '{entry['editing_type_id']}', not one of 0 to 9"
-    if not key or key.startswith(".") or "/" in key or "\\" in key:
+    if not _is_name(key):
         return "its id cannot be a file's name"
+    if not all(map(_is_name, entry["image_path"].split("/"))):
+        return "its image_path is no path below the pictures' folder"
     return _wrong_mask(entry.get("mask"))
 
 
+def _is_text(value: Any) -> bool:
+    """Whether it is a text that can be written and read; JSON can hold halves of letters."""
+    return isinstance(value, str) and value.encode(errors="replace").decode() == value
+
+
+def _shown(key: str) -> str:
+    return key if key.isprintable() else ascii(key)
+
+
+def _is_name(text: str) -> bool:
+    """Whether it can be a file's name, of this folder and of no other."""
+    ok = bool(text) and text.isprintable() and not text.startswith(".") and not {"/", "\\"} & set(text)
+    return ok and len(text.encode()) <= LONGEST_NAME
+
+
 def _wrong_mask(mask: Any) -> str:
-    if not isinstance(mask, Sequence) or len(mask) % 2 or not all(type(number) is int for number in mask):
+    if not isinstance(mask, list) or len(mask) % 2 or not all(type(number) is int for number in mask):
         return "its mask is no list of pairs of whole numbers"
     if any(number < 0 for number in mask):
         return "its mask has negative numbers"
@@ -114,10 +134,23 @@ def _wrong_mask(mask: Any) -> str:
 
 def _odd(folder: Path, entry: Mapping[str, Any]) -> list[str]:
     """What is wrong with an entry that is kept: without its picture its image is unscored."""
-    path = folder / PICTURES / entry["image_path"]
-    odd = [] if path.is_file() else [f"its picture {entry['image_path']} is not there"]
+    found = _odd_picture(folder / PICTURES / entry["image_path"])
+    odd = [f"its picture {entry['image_path']} {found}"] if found else []
     ends = [start + length for start, length in zip(entry["mask"][::2], entry["mask"][1::2], strict=True)]
     return [*odd, *(["its mask is clipped at the picture's end"] if max(ends, default=0) > SIDE * SIDE else [])]
+
+
+def _odd_picture(path: Path) -> str:
+    """What is odd about a file, of which the beginning is read; empty where nothing is."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return "" if image.size == (SIDE, SIDE) else f"is {image.width} x {image.height}, not {SIDE} x {SIDE}"
+    except FileNotFoundError:
+        return "is not there"
+    except UNREADABLE as error:
+        return f"cannot be read ({reason(error)})"
 
 
 def _prompt(key: str, entry: Mapping[str, Any]) -> Prompt:

@@ -174,7 +174,7 @@ def summarise(
     required = benchmark.metrics(domain)
     counted = {*required, *names_of(benchmark, domain)}
     doubts = [*benchmark.doubts(domain, own, lines), *_absent(run, samples)]
-    warnings = [*doubts, *benchmark.problems(domain), *stored.warnings]
+    warnings = [*doubts, *stored.warnings, *benchmark.problems(domain)]
     return run.finalise({**stored.metrics, **own, **(measures or {})}, warnings, counted, required)
 
 

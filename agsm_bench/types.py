@@ -63,7 +63,7 @@ class Score:
     metric: str
     value: float | None
     reason: str | None = None
-    """Why it is unscored, or the verdict's reason."""
+    """Why it is unscored; of a score, the verdict's reason, or that its prompt was cut."""
     version: str = "1"
     """Of what judged it: a detector's version, or the hash of a model's weights."""
 

@@ -79,7 +79,7 @@ def details(names: Sequence[str], words: Sequence[str]) -> str:
 
 def write_unigenbench(root: Path, rows: Sequence[tuple[str, str, str]]) -> None:
     """`test_prompts_en_long.csv` below a root: index, prompt, the JSON of the test points."""
-    (root / "unigenbench").mkdir(parents=True)
+    (root / "unigenbench").mkdir(parents=True, exist_ok=True)
     stream = io.StringIO()
     csv.writer(stream).writerows([("index", "prompt_en", "sub_dims_en"), *rows])
     (root / "unigenbench" / "test_prompts_en_long.csv").write_text(stream.getvalue())

@@ -40,10 +40,17 @@ WRONG = {
     "102": (entry("102", 0, [ALL, 1]), "begins beyond 512 x 512"),
     "103": (entry("103", 0, [], editing_type_id="10"), "editing_type_id is '10'"),
     "104": (entry("104", 0, [], editing_prompt=None), "no text in editing_prompt"),
+    "104b": (entry("104", 0, [], editing_prompt="half \ud800"), "no text in editing_prompt"),
     "105": (entry("105", 0, [0.5, 1]), "pairs of whole numbers"),
     "../106": (entry("106", 0, []), "cannot be a file's name"),
+    "a" * 201: (entry("106", 0, []), "cannot be a file's name"),
+    "106\n": (entry("106", 0, []), "cannot be a file's name"),
+    "\ud800": (entry("106", 0, []), "cannot be a file's name"),
     "107": (["a list"], "no object"),
     "108": ({**entry("108", 0, []), "mask": "0 5"}, "pairs of whole numbers"),
+    "109": ({**entry("109", 0, []), "mask": ""}, "pairs of whole numbers"),
+    "110": (entry("110", 0, [], image_path="../../secret.png"), "no path below the pictures' folder"),
+    "111": (entry("111", 0, [], image_path="/secret.png"), "no path below the pictures' folder"),
 }
 PIXELS = "psnr/unedited,ssim/unedited,mse/unedited"
 
@@ -111,12 +118,16 @@ def test_values_and_what_is_wrong_with_the_data(
 
     warned = summary["warnings"]
     for key, (_, words) in WRONG.items():
-        (line,) = [text for text in warned if f" {key}: " in text]
+        (line,) = [text for text in warned if f" {key if key.isprintable() else ascii(key)}: " in text]
         assert words in line
         assert "the entry is left out" in line
-    for words in ("000000000001 twice; the first counts", "000000000002.jpg is not there", "5: its mask is clipped"):
+    odd = ["000000000001 twice; the first counts", "000000000002.jpg is not there", "5: its mask is clipped"]
+    odd += [
+        f"{key}.jpg is {size[0]} x {size[1]}, not 512 x 512" for key, size in SIZES.items() if size and key[-1] != "5"
+    ]
+    for words in odd:
         assert any(words in text for text in warned), words
-    assert len(warned) == len(WRONG) + 3, warned
+    assert len(warned) == len(WRONG) + len(odd), warned
 
     reasons = {(line["sample_id"][11], line["metric"]): line["reason"] for line in summary["unscored_samples"]}
     for metric in names.split(","):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmark_data import details, letters, pictures, save_clip, summary_of, write_unigenbench
+from benchmark_data import details, letters, pictures, save_clip, scores_of, summary_of, write_unigenbench
 from conftest import Cli
 from judge_server import Fault, JudgeServer, answers, judging
 from photo_tiny import SIZE
@@ -82,6 +82,30 @@ def test_eval_names_bad_rows(cli: Cli, tiny_models: dict[str, Path], clip: Path,
         assert words in " ".join(said.split())
 
 
+def test_prompts_that_are_cut_are_counted(cli: Cli, tiny_models: dict[str, Path], clip: Path, tmp_path: Path) -> None:
+    """CLIP takes 77 tokens: 75 words with begin and end. Of the images of a prompt one counts."""
+    long = [(index, "fox " * words, details(KINDS[:1], ["ink"])) for index, words in (("0", 75), ("1", 76), ("2", 90))]
+    write_unigenbench(tmp_path / "data", long)
+    run, weights = tmp_path / "run", f"--weights={CLIP}={clip}"
+    asked = command(tiny_models, "sd15", run, "--metrics", CLIP, weights, "--images-per-prompt", 2)
+    code, said, error = cli(*asked)
+    assert code == 0, error
+    words = f"{CLIP} read the beginning alone of 2 of 3 prompts, for want of tokens."
+    assert summary_of(run)["warnings"] == [words]
+    assert words in " ".join(said.split())
+    reasons = {sample: line["reason"] for (sample, _), line in scores_of(run).items()}
+    assert reasons["00000/0001"] is None
+    assert reasons["00002/0001"] == "77 of its prompt's 92 tokens are read"
+    before = summary_of(run)
+    assert (cli(*asked)[0], cli("score", run, "--metrics", CLIP, weights)[0], summary_of(run)) == (0, 0, before)
+    prompts, images = tmp_path / "prompts.txt", run / "images" / "00002" / "samples"
+    prompts.write_text("fox\n" + "fox " * 90)
+    folder = tmp_path / "scores"
+    more = ["--prompts", prompts, "--metrics", CLIP, weights, "--device", "cpu", "--out", folder]
+    code, said, error = cli("score", "--images", images, *more)
+    assert (code, "read the beginning alone of 1 of 2 prompts" in " ".join(said.split())) == (0, True), error
+
+
 def test_eval_with_a_judge(cli: Cli, tiny_models: dict[str, Path], judge: JudgeServer, tmp_path: Path) -> None:
     run, other = tmp_path / "run", ["--metrics", "mse"]
     more = ["--images-per-prompt", 2, "--metrics", "", *judged_by(judge)]
@@ -125,6 +149,10 @@ def test_a_run_is_judged_later_and_failures_are_counted(
     assert (found["n"], found["unscored"], found["value"]) == (7, 0, pytest.approx(np.mean(expected(run))))
     assert cli(*asked)[0] == 0
     assert len(judge.bodies) == 4
+    for text in ("{}", "[]", "{"):
+        (run / "judge.json").write_text(text)
+        code, _, error = cli("score", run, "--metrics", CLIP, f"--weights={CLIP}={clip}")
+        assert (code, "judge.json is damaged" in error, "Delete it, and ask again: rm" in error) == (3, True, True)
 
 
 def test_images_made_elsewhere_are_judged(

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from agsm_bench.benchmark import Benchmark
 from agsm_bench.benchmarks.geneval import BENCHMARK
-from agsm_bench.geneval import Scored
+from agsm_bench.geneval import CORRECT, Scored
 from agsm_bench.geneval_prompts import TAGS
+from agsm_bench.geneval_results import read_results
 from agsm_bench.geneval_rules import Box, verdict
 from agsm_bench.shapes.vocabulary import SHAPES
 from agsm_bench.types import Detection, Prompt, Score
@@ -144,3 +147,22 @@ def test_the_result_line_is_upstreams() -> None:
     details = json.loads(line["details"])
     assert list(details) == ["person", label, "toothbrush"]
     assert details[label] == [[0, 0, 2, 2, 0.99], [5, 6, 7, 8, 0.91]]
+
+
+def test_a_results_file_of_the_shapes_world_has_all_its_prompts(tmp_path: Path) -> None:
+    """Texts repeat there; the folder tells which prompt an image is of."""
+    rng, samples, lines = np.random.default_rng(0), list[Scored](), []
+    for prompt in BENCHMARK.prompts("shapes"):
+        label = prompt.requirement["include"][0]["class"]
+        for index in range(4):
+            found = [Detection(label, (0, 0, 8, 8), 1.0, "red")] if rng.random() < 0.5 else []
+            line = BENCHMARK.result_line(prompt, f"images/{prompt.id}/samples/{index:04d}.png", found)
+            samples.append((prompt, f"{prompt.id}/{index:04d}", {CORRECT: float(line["correct"])}))
+            lines.append(json.dumps(line))
+    (tmp_path / "results.jsonl").write_text("\n".join(lines))
+    found_there = read_results(tmp_path / "results.jsonl")
+    assert (found_there.domain, found_there.images, found_there.warnings) == ("shapes", 2212, ())
+    assert found_there.metrics == BENCHMARK.summarise(samples)
+    (tmp_path / "results.jsonl").write_text("\n".join(lines[:40] + lines[41:]))
+    (warning,) = read_results(tmp_path / "results.jsonl").warnings
+    assert warning == "1 of 2212 images are missing, of 1 prompts (first 00010)."

@@ -184,7 +184,8 @@ def test_half_the_offset_exactly_is_no_relation() -> None:
 @pytest.mark.parametrize(("tag", "threshold"), [("single_object", 0.3), ("position", 0.3), ("counting", 0.9)])
 def test_a_score_must_exceed_the_threshold(tag: str, threshold: float) -> None:
     metadata = asks(clause("cat"), tag=tag)
-    assert not verdict([seen("cat", threshold)], metadata).correct
+    for least in (threshold, float(np.float32(threshold))):
+        assert not verdict([seen("cat", least)], metadata).correct
     assert verdict([seen("cat", threshold + 1e-6)], metadata).correct
 
 

@@ -12,7 +12,7 @@ from metric_pictures import check_company, judged, picture, pictures, weight_fil
 from PIL import Image
 
 from agsm_bench.errors import MissingError
-from agsm_bench.metric import Picture
+from agsm_bench.metric import Picture, ReadsPrompts
 from agsm_bench.metrics import clip, pickscore
 from agsm_bench.preprocessing import CLIP_MEAN, CLIP_STD, clip_pixels
 
@@ -97,6 +97,13 @@ def test_pickscore_is_the_recipes(folder: Path) -> None:
     cosines, scale = recipe(folder, pictures(), transformers_pixels)
     np.testing.assert_allclose(check_company(judge, PICK, pictures(), 1e-4), scale * cosines, atol=1e-4)
     assert scale == pytest.approx(np.exp(3))
+
+
+def test_tokens_of_a_prompt_are_counted(folder: Path) -> None:
+    for metric, name in ((clip, CLIP), (pickscore, PICK)):
+        judge = metric.METRIC.load([name], weight_files(metric.METRIC, name, folder), "cpu")
+        assert isinstance(judge, ReadsPrompts)
+        assert [judge.tokens("dog " * words) for words in (0, 75, 76)] == [(2, 2), (77, 77), (78, 77)]
 
 
 def test_the_activation_is_openais(folder: Path, tmp_path: Path) -> None:

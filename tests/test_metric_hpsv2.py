@@ -17,7 +17,7 @@ from metric_pictures import check_company, judged, picture, pictures, weight_fil
 from upstream import bare, folder_of
 
 from agsm_bench.errors import MissingError
-from agsm_bench.metric import Judge, Picture
+from agsm_bench.metric import Judge, Picture, ReadsPrompts
 from agsm_bench.metrics import hpsv2
 
 NEW, OLD = "hpsv2/v2.1", "hpsv2/v2.0"
@@ -81,6 +81,11 @@ def test_scores_are_upstreams(upstream: tuple[Any, Any, Any], ours: Judge) -> No
             expected.append(float((found["image_features"] @ found["text_features"].T)[0, 0]))
     np.testing.assert_allclose(check_company(ours, NEW, pictures()), expected, atol=1e-4)
     assert np.std(expected) > 0.01
+
+
+def test_tokens_of_a_prompt_are_counted(ours: Judge) -> None:
+    assert isinstance(ours, ReadsPrompts)
+    assert [ours.tokens("dog " * words) for words in (0, 75, 76)] == [(2, 2), (77, 77), (78, 77)]
 
 
 def test_a_picture_of_the_side_that_is_not_square_is_padded(ours: Judge) -> None:

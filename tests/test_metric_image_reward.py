@@ -16,7 +16,7 @@ from metric_pictures import check_company, judged, picture, pictures, weight_fil
 from upstream import image_reward_class
 
 from agsm_bench.errors import MissingError
-from agsm_bench.metric import Judge, Picture
+from agsm_bench.metric import Judge, Picture, ReadsPrompts
 from agsm_bench.metrics.image_reward import METRIC, NAME
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "photo", "of", "red", "dog", "cat", "two", "blue", "##s"]
@@ -70,6 +70,8 @@ def test_the_prompt_is_cut_at_35_tokens(ours: Judge) -> None:
     scores = judged(ours, NAME, long)
     assert np.ptp(scores) < 1e-6
     assert abs(judged(ours, NAME, [Picture(image, "dog " * 32 + "cat")])[0] - scores[0]) > 1e-5
+    assert isinstance(ours, ReadsPrompts)
+    assert [ours.tokens("dog " * words) for words in (0, 33, 34, 600)] == [(2, 2), (35, 35), (36, 35), (602, 35)]
 
 
 def test_checkpoints_of_other_models(upstream: tuple[Any, Path, Any], tmp_path: Path) -> None:

@@ -99,10 +99,11 @@ def test_refusals(
 
 def test_all_that_is_missing_is_said_at_once(cli: Cli, runs: tuple[Path, Path], tmp_path: Path) -> None:
     code, _, err = cli("score", runs[0], "--metrics", "pickscore/v1,clip/openai-l14,image_reward/v1.0")
-    said = " ".join(err.split())
-    assert code == 3
-    for name in ("pickscore/v1", "clip/openai-l14", "image_reward/v1.0"):
-        assert f"agsm-bench metrics get {name}" in said
+    names, lines = ("pickscore/v1", "clip/openai-l14", "image_reward/v1.0"), err.splitlines()
+    assert (code, lines[0]) == (3, "agsm-bench: Several things are missing.")
+    assert len(lines) == 4, "a command a line, to be copied"
+    for name in names:
+        assert any(line.endswith(f" agsm-bench metrics get {name}") for line in lines)
 
 
 def test_verify_finds_what_is_recorded(cli: Cli) -> None:

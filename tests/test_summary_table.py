@@ -97,6 +97,15 @@ def test_a_photo_run_has_no_strict_column_and_may_lack_the_mean(summary: dict[st
     assert not any(words in text for words in ("exactly the scene", "too many", "mean of", "colors"))
 
 
+def test_an_edit_says_what_made_it(summary: dict[str, Any]) -> None:
+    editing = {"editor": "pnp", "inversion": "direct", "attention_steps": 8, "tokens_on": "target"}
+    text = " ".join(printed(summary_table(summary | {"run": summary["run"] | {"editing": editing}})).split())
+    assert "geneval on shapes-mmdit, pnp, direct, tokens on the target, agsm tokens (300 steps, seed 0)" in text
+    for plain in ({"editor": "flowedit"}, {"editor": "flowedit", "tokens_on": "both"}):
+        text = printed(summary_table(summary | {"run": summary["run"] | {"editing": plain}}))
+        assert "shapes-mmdit, flowedit, agsm tokens" in text
+
+
 def test_differences_are_those_of_the_paired_bootstrap(pair: tuple[Path, Path]) -> None:
     base, other = (Run.open(folder).scores() for folder in pair)
     ids = sorted(base)

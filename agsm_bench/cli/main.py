@@ -115,7 +115,10 @@ def _top(
 
 
 def main() -> None:
-    """Runs the command line; a user's mistake is one line on stderr and an exit code (see ExitCode)."""
+    """Runs the command line; a user's mistake is one line on stderr and an exit code (see ExitCode).
+
+    Several things that are missing have a line each.
+    """
     try:
         _run()
     except SystemExit as end:

@@ -74,7 +74,7 @@ class Denoiser(ABC):
 
     def predict(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
         """The network's prediction for noised latents [rows, c, h, w] at timesteps [rows], in float32."""
-        with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
+        with torch.autocast(latents.device.type, self.autocast, enabled=self.autocast is not None):
             return self._forward(latents.to(self.dtype), timestep, text.to(self.dtype)).float()
 
     @abstractmethod

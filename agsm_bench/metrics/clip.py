@@ -54,6 +54,10 @@ class ClipJudge:
         pixels, prompts = zip(*prepared, strict=True)
         return self._encoder.cosines(pixels, prompts)
 
+    def tokens(self, prompt: str) -> tuple[int, int]:
+        """See `metric.ReadsPrompts`."""
+        return self._encoder.tokens(prompt)
+
 
 def load(names: Sequence[str], files: Files, device: str) -> ClipJudge:
     """The encoder from its files; raises MissingError for those of another model."""

@@ -54,6 +54,11 @@ class HpsJudge:
             images = self._model.encode_image(torch.stack(pixels).to(self._device), normalize=True)
             return (images * self._prompts.of(prompts)).sum(dim=-1).double().cpu().numpy()
 
+    def tokens(self, prompt: str) -> tuple[int, int]:
+        """See `metric.ReadsPrompts`."""
+        count = len(self._tokenizer.encode(prompt)) + 2  # begin and end
+        return count, min(count, self._tokenizer.context_length)
+
     def _encode(self, prompts: Sequence[str]) -> Any:
         return self._model.encode_text(self._tokenizer(list(prompts)).to(self._device), normalize=True)
 

@@ -100,6 +100,11 @@ class ImageRewardJudge:
             rewards = self._head(hidden).squeeze(-1).double()
         return ((rewards - MEAN) / STD).cpu().numpy()
 
+    def tokens(self, prompt: str) -> tuple[int, int]:
+        """See `metric.ReadsPrompts`."""
+        count = len(self._tokenizer(prompt, verbose=False).input_ids)
+        return count, min(count, MAX_LENGTH)
+
 
 def load(names: Sequence[str], files: Files, device: str) -> ImageRewardJudge:
     """The model from its files, of whatever size they are; raises MissingError for those of another model."""

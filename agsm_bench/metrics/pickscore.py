@@ -42,6 +42,10 @@ class PickScoreJudge:
         pixels, prompts = zip(*prepared, strict=True)
         return self._encoder.scale * self._encoder.cosines(pixels, prompts)
 
+    def tokens(self, prompt: str) -> tuple[int, int]:
+        """See `metric.ReadsPrompts`."""
+        return self._encoder.tokens(prompt)
+
 
 def load(names: Sequence[str], files: Files, device: str) -> PickScoreJudge:
     """The encoder from its files; raises MissingError for those of another model."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from agsm_bench.report.paired import (
     stamps,
 )
 from agsm_bench.stats import Interval, bootstrap_mean
+from agsm_bench.store import interval_record
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -62,9 +62,9 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     """The table of one run; `summary` is what `Run.finalise` returns and summary.json holds."""
     metrics, run = summary["metrics"], summary["run"]
     strict = any(name.startswith("geneval/strict_") for name in metrics)
-    tokens = describe_tokens(run["tokens"])
+    made = [*_editor(run.get("editing") or {}), describe_tokens(run["tokens"])]
     table = _table(
-        f"{run['benchmark']} on {run['backbone']}, {tokens}, domain {run['domain']}",
+        f"{run['benchmark']} on {run['backbone']}, {', '.join(made)}, domain {run['domain']}",
         [
             *stamps(*(summary[key] for key in ("limited", "expected", "scored", "unscored"))),
             *_first(summary.get("warnings", ())),
@@ -85,20 +85,28 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
-def _first(warnings: Sequence[str]) -> list[str]:
+def _editor(editing: Mapping[str, Any]) -> list[str]:
+    """What edited the pictures, and from which inversion; soft tokens on both branches need no word."""
+    words = [str(editing[name]) for name in ("editor", "inversion") if name in editing]
+    on = editing.get("tokens_on", "both")
+    return words if on == "both" else [*words, f"tokens on the {on}"]
+
+
+def _first(warnings: Sequence[str], where: str = "in summary.json") -> list[str]:
     """As many warnings as people read; a file of data can have hundreds of bad rows."""
     more = len(warnings) - WARNINGS
-    return [*warnings[:WARNINGS], *([f"And {more} more, in summary.json."] if more > 0 else [])]
+    return [*warnings[:WARNINGS], *([f"And {more} more, {where}."] if more > 0 else [])]
 
 
 def results_table(name: str, metrics: Mapping[str, Interval], warnings: Sequence[str]) -> Table:
     """The table of a results file of GenEval's, with what is wrong with it above the accuracies."""
-    table = _table(f"geneval, {name}", _first(warnings), ["Per cent, with 95% intervals."])
+    table = _table(f"geneval, {name}", _first(warnings, "with --json"), ["Per cent, with 95% intervals."])
     for head in ("task", "GenEval accuracy", "images"):
         table.add_column(head, justify="left" if head == "task" else "right")
     for key in (*TAGS, "mean"):
         if found := metrics.get(f"geneval/{key}"):
-            table.add_row(LABELS[key], _value(asdict(found)), str(found.n), end_section=key in ("color_attr", "mean"))
+            ends = key in ("color_attr", "mean")
+            table.add_row(LABELS[key], _value(interval_record(found)), str(found.n), end_section=ends)
     return table
 
 

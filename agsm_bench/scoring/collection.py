@@ -40,7 +40,7 @@ class ImageScores:
     scores: dict[str, list[float | None]]
     """By metric, one raw score an image, in the order given; None: unscored. Nothing of metrics of sets."""
     reasons: dict[str, list[str | None]]
-    """Alike: why an image is unscored."""
+    """Alike: why an image is unscored; of a score, that its prompt was cut."""
     metrics: dict[str, Interval]
     """Mean of each metric with its interval, images of one prompt resampled together; or a distance of sets."""
     warnings: list[str]

@@ -15,11 +15,13 @@ import numpy as np
 
 from agsm_bench.errors import UserError
 from agsm_bench.images import reason
-from agsm_bench.metric import Judge, Variant
+from agsm_bench.metric import Judge, ReadsPrompts, Variant
 from agsm_bench.scoring.items import Item, Opened
 from agsm_bench.scoring.selection import Chosen
 from agsm_bench.scoring.settings import PassSettings
 
+LARGE = 2**26
+"""Bytes of weights from which memory is looked through for what is left of them, which takes half a second."""
 AHEAD = 2
 """Batches that are decoded while one is judged."""
 
@@ -44,7 +46,7 @@ class Outcome:
     value: float | np.ndarray | None
     """The raw score, or the features for a metric of sets; None: unscored."""
     reason: str | None = None
-    """Why it is unscored."""
+    """Why it is unscored; of a score, that its prompt was cut."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def judged(
     for turn in settings.turns(wanted):
         names = {name for each in turn for name in each.names}
         yield from _turn([task for task in tasks if task.names & names], turn, settings, progress)
-        gc.collect()  # the memory of this turn's models is the next one's
+        if sum(each.bytes for each in turn) > LARGE:
+            gc.collect()  # the memory of this turn's models is the next one's
 
 
 def _turn(
@@ -140,7 +143,15 @@ def _outcome(seat: _Seat, item: Item, value: Any) -> Outcome:
         return Outcome(item, seat.name, seat.version, value if known else None, None if known else "not a number")
     if not isfinite(value):
         return Outcome(item, seat.name, seat.version, None, f"the score is {float(value)}")
-    return Outcome(item, seat.name, seat.version, round(float(value), seat.variant.decimals))
+    return Outcome(item, seat.name, seat.version, round(float(value), seat.variant.decimals), _cut(seat, item))
+
+
+def _cut(seat: _Seat, item: Item) -> str | None:
+    """That the end of a prompt was not read; None where all of it was."""
+    if "prompt" not in seat.variant.needs or not isinstance(seat.judge, ReadsPrompts):
+        return None
+    there, read = seat.judge.tokens(item.prompt or "")
+    return f"{read} of its prompt's {there} tokens are read" if read < there else None
 
 
 def _values(seat: _Seat, inputs: Sequence[Any]) -> list[Any]:

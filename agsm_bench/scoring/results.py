@@ -78,10 +78,19 @@ def mean_of(scores: Mapping[str, Score], clusters: Mapping[str, str]) -> Interva
     return replace(bootstrap_mean(values, labels), unscored=len(own) - len(known))
 
 
+def cut_prompts(name: str, scores: Mapping[str, Score], clusters: Mapping[str, str]) -> list[str]:
+    """A warning where a metric did not read the end of some of the items' prompts."""
+    own = [(score, clusters[item]) for item, score in scores.items() if item in clusters and score.value is not None]
+    cut = {prompt for score, prompt in own if score.reason}
+    there = len({prompt for _, prompt in own})
+    return [f"{name} read the beginning alone of {len(cut)} of {there} prompts, for want of tokens."] if cut else []
+
+
 def _sum_up(found: Results, items: Sequence[Item], sheet: Sheet, name: str) -> None:
-    scores = sheet.scores(name)
-    if mean := mean_of(scores, {item.id: item.cluster for item in items}):
+    scores, clusters = sheet.scores(name), {item.id: item.cluster for item in items}
+    if mean := mean_of(scores, clusters):
         found.metrics[name] = mean
+    found.warnings.extend(cut_prompts(name, scores, clusters))
     own = [scores[item.id] for item in items if item.id in scores]
     found.unscored.extend(score for score in own if score.value is None)
 

@@ -19,7 +19,7 @@ from agsm_bench.folders import read_json, write_json
 from agsm_bench.identity import canonical_json
 from agsm_bench.scoring.items import Item, reader
 from agsm_bench.scoring.reference_sets import ReferenceSet
-from agsm_bench.scoring.results import Results, mean_of, score_items
+from agsm_bench.scoring.results import Results, cut_prompts, mean_of, score_items
 from agsm_bench.scoring.selection import Chosen, Weights, choose, known
 from agsm_bench.scoring.settings import PassSettings
 from agsm_bench.scoring.sheet import RunSheet, references_digest
@@ -105,8 +105,10 @@ def stored_measures(run: Run, samples: Sequence[Sample]) -> Results:
     clusters = {sample.id: sample.prompt.id for sample in samples}
     names = {name for row in run.scores().values() for name in row}
     for name in sorted(names & known().keys()):
-        if mean := mean_of(sheet.scores(name), clusters):
+        scores = sheet.scores(name)
+        if mean := mean_of(scores, clusters):
             found.metrics[name] = mean
+        found.warnings.extend(cut_prompts(name, scores, clusters))
     for name, kept in _distances(run).items():
         if kept["images"] == _images_digest(run):
             unknown = {key: math.nan for key, value in kept["distance"].items() if value is None}

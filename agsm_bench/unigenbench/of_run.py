@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from agsm_bench.contracts import Progress
-from agsm_bench.errors import UserError
+from agsm_bench.errors import MissingError, UserError
 from agsm_bench.folders import read_json, write_json
 from agsm_bench.store import Run
 from agsm_bench.types import Domain, Sample
@@ -52,7 +52,13 @@ def judge_run(run: Run, samples: Sequence[Sample], options: JudgeOptions, progre
 def judged_model(folder: Path) -> str | None:
     """The model that was asked last; None where none was. Raises MissingError where its record is damaged."""
     path = folder / FILE
-    return str(read_json(path, f"Delete it, and ask again: rm {path}")["model"]) if path.exists() else None
+    if not path.exists():
+        return None
+    fix = f"Delete it, and ask again: rm {path}"
+    model = read_json(path, fix).get("model")
+    if not isinstance(model, str):
+        raise MissingError(f"{path} is damaged: it names no model.", fix)
+    return model
 
 
 def judgements_of(run: Run, samples: Sequence[Sample]) -> dict[str, Judgement]:
