@@ -91,6 +91,9 @@ def test_parquet_with_bytes_or_the_hubs_structs(tmp_path: Path) -> None:
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "none.parquet")
     with pytest.raises(UserError, match="no column `image`"):
         read_items(tmp_path / "none.parquet", None)
+    (tmp_path / "cut.parquet").write_bytes((tmp_path / "plain.parquet").read_bytes()[:-20])
+    with pytest.raises(MissingError, match="cannot be read"):
+        read_items(tmp_path / "cut.parquet", None)
 
 
 def test_two_files_of_one_name(tmp_path: Path) -> None:
