@@ -105,7 +105,9 @@ def results_table(name: str, metrics: Mapping[str, Interval], warnings: Sequence
         table.add_column(head, justify="left" if head == "task" else "right")
     for key in (*TAGS, "mean"):
         if found := metrics.get(f"geneval/{key}"):
-            table.add_row(LABELS[key], _value(interval_record(found)), str(found.n), end_section=key in ("color_attr", "mean"))
+            table.add_row(
+                LABELS[key], _value(interval_record(found)), str(found.n), end_section=key in ("color_attr", "mean")
+            )
     return table
 
 
