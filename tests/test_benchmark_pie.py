@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmark_data import entry, pictures, save_clip, scores_of, summary_of, write_pie
+from benchmark_data import entry, pictures, recorded, save_clip, scores_of, summary_of, write_pie
 from conftest import Cli
 from photo_tiny import SIZE
 from PIL import Image
@@ -178,6 +178,20 @@ def test_a_picture_that_came_later_is_edited(
     assert cli(*asked)[0] == 0
     found = summary_of(tmp_path / "run")["metrics"]["mse/unedited"]
     assert (found["n"], found["unscored"]) == (4, 2)
+
+
+def test_without_any_picture_every_edit_is_unscored(
+    cli: Cli, tiny_models: dict[str, Path], data: Path, tmp_path: Path
+) -> None:
+    for path in (data / "pie-bench" / "annotation_images").rglob("*.jpg"):
+        path.unlink()
+    recorded("pie-bench")
+    code, said, error = cli(*command(tiny_models, "sd15", tmp_path / "run", "--metrics", PIXELS))
+    assert code == 0, error
+    assert "UNSCORED: 6 images" in said
+    summary = summary_of(tmp_path / "run")
+    assert (summary["scored"], summary["unscored"], len(summary["unscored_samples"])) == (0, 6, 18)
+    assert all(line["reason"].startswith("its source: FileNotFoundError") for line in summary["unscored_samples"])
 
 
 def test_prompts_have_no_brackets_and_pictures_any_size(data: Path) -> None:
