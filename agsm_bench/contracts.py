@@ -240,12 +240,15 @@ def check_options(options: Any, typed: Callable[[str], str] = flag_of) -> None:
 
 
 def check_size(backbone: Backbone, size: int | None) -> None:
-    """Raises UserError for a side that the latents of photographs cannot have."""
+    """Raises UserError for a side that the latents of photographs, or pictures of the shapes world, cannot have."""
     from agsm_bench.errors import UserError
 
+    own = backbone.sampling.size
+    if backbone.domain == "shapes" and size not in (None, own):
+        raise UserError(f"--size is {size}; {backbone.name} has pictures of one size, {own}.", "Leave it out.")
     step = 16 if backbone.tokens.placement == "mmdit" else 8
     if backbone.domain == "photo" and size and size % step:
-        raise UserError(f"--size is {size}.", f"Use a multiple of {step}, e.g. {backbone.sampling.size}.")
+        raise UserError(f"--size is {size}.", f"Use a multiple of {step}, e.g. {own}.")
 
 
 def default_of(item: Any) -> Any:

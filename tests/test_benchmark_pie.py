@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmark_data import entry, pictures, save_clip, scores_of, summary_of, write_pie
+from benchmark_data import entry, pictures, recorded, save_clip, scores_of, summary_of, write_pie
 from conftest import Cli
 from photo_tiny import SIZE
 from PIL import Image
@@ -70,9 +70,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_clip(tmp_path_factory.mktemp("clip"))
 
 
-def command(models: dict[str, Path], name: str, out: Path, *more: object, steps: int = 2) -> list[object]:
+def command(models: dict[str, Path], name: str, out: Path, *more: object) -> list[object]:
     model = ["--backbone", name, "--model", models[name], "--size", SIZE, "--device", "cpu"]
-    return ["eval", "pie", *model, "--steps", steps, *more, "--out", out]
+    return ["eval", "pie", *model, "--steps", 1, *more, "--out", out]
 
 
 def kept(key: str) -> np.ndarray:
@@ -170,7 +170,7 @@ def test_values_and_what_is_wrong_with_the_data(
 def test_a_picture_that_came_later_is_edited(
     cli: Cli, tiny_models: dict[str, Path], data: Path, tmp_path: Path
 ) -> None:
-    asked = command(tiny_models, "sd15", tmp_path / "run", "--metrics", "mse/unedited", steps=1)
+    asked = command(tiny_models, "sd15", tmp_path / "run", "--metrics", "mse/unedited")
     assert cli(*asked)[0] == 0
     path = data / "pie-bench" / "annotation_images" / MAPPING["000000000003"]["image_path"]
     with Image.open(path) as image:
@@ -178,6 +178,20 @@ def test_a_picture_that_came_later_is_edited(
     assert cli(*asked)[0] == 0
     found = summary_of(tmp_path / "run")["metrics"]["mse/unedited"]
     assert (found["n"], found["unscored"]) == (4, 2)
+
+
+def test_without_any_picture_every_edit_is_unscored(
+    cli: Cli, tiny_models: dict[str, Path], data: Path, tmp_path: Path
+) -> None:
+    for path in (data / "pie-bench" / "annotation_images").rglob("*.jpg"):
+        path.unlink()
+    recorded("pie-bench")
+    code, said, error = cli(*command(tiny_models, "sd15", tmp_path / "run", "--metrics", PIXELS))
+    assert code == 0, error
+    assert "UNSCORED: 6 images" in said
+    summary = summary_of(tmp_path / "run")
+    assert (summary["scored"], summary["unscored"], len(summary["unscored_samples"])) == (0, 6, 18)
+    assert all(line["reason"].startswith("its source: FileNotFoundError") for line in summary["unscored_samples"])
 
 
 def test_prompts_have_no_brackets_and_pictures_any_size(data: Path) -> None:
@@ -201,7 +215,7 @@ def test_edits_are_scored_later_and_do_not_depend_on_their_batch(
     made = []
     for size in (1, 3):
         asked = ["--metrics", "none", "--batch-size", size]
-        assert cli(*command(tiny_models, "sd15", tmp_path / str(size), *asked, steps=1))[0] == 0
+        assert cli(*command(tiny_models, "sd15", tmp_path / str(size), *asked))[0] == 0
         made.append(pictures(tmp_path / str(size)))
     assert made[0] == made[1]
     code, _, error = cli("score", tmp_path / "1", "--metrics", PIXELS)

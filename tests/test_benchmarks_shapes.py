@@ -130,6 +130,7 @@ def test_what_an_edit_depends_on_is_recorded_and_another_run_is_refused(tmp_path
         (["geneval", "--editor", "flowedit"], "geneval generates images"),
         (["pie", "--editor", "flowedit", "--inversion", "ddim"], "has no option 'inversion'"),
         (["pie", "--set", "n_max"], "--set is 'n_max'"),
+        (["pie", "--size", "48"], "--size is 48; shapes-mmdit has pictures of one size, 24. Leave it out."),
         (["pie", "--set", "n_max=many"], "n_max is 'many'"),
         (["pie", "--set", "source_guidance_scale=-1"], "Use at least 0"),
         (["geneval", "--detector", "mask2former"], "is for photo, not for shapes"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tokens_tiny import tokens_for
 from torch import Tensor, nn
 
 from agsm_bench.diffusion.architectures import SD15, SDXL
-from agsm_bench.diffusion.denoiser import Denoiser
+from agsm_bench.diffusion.denoiser import Denoiser, TextCondition
 from agsm_bench.editing.ddim import Ddim
 from agsm_bench.editing.exchange import Exchange, self_attentions
 from agsm_bench.editing.flow import sigmas_of, timestep_of
@@ -243,3 +244,24 @@ def test_negative_polarity_reaches_the_away_prediction_alone(denoiser: Denoiser,
     assert torch.allclose(guided, negative + 3 * (toward - negative), atol=1e-5)
     assert torch.equal(predict(LATENTS, 300, predict.condition([""] * 3, "source")), positive)
     assert torch.equal(predict(LATENTS, 300, away), negative)
+
+
+def test_a_prompt_is_encoded_once_a_batch_and_an_empty_one_once(
+    denoiser: Denoiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    encode = denoiser.encode_text
+
+    def spy(prompts: Sequence[str]) -> TextCondition:
+        asked.extend(prompts)
+        return encode(prompts)
+
+    monkeypatch.setattr(denoiser, "encode_text", spy)
+    predict = Predictor(denoiser)
+    for _ in range(2):
+        found = predict.condition(["red", "", "red", ""], "source").text.context
+        assert torch.equal(found[:2], found[2:])
+        assert not torch.equal(found[0], found[1])
+    for _ in range(2):
+        predict.condition(["ugly", "ugly"], "target", unconditional=True)
+    assert sorted(asked) == ["", "red", "red", "ugly"]

@@ -68,6 +68,7 @@ class Predictor:
     ) -> None:
         self.denoiser = denoiser
         self._tokens, self._on, self._unconditional = tokens, tokens_on, unconditional
+        self._kept: dict[tuple[str, bool], TextCondition] = {}
 
     def condition(self, prompts: Sequence[str], branch: Branch, *, unconditional: bool = False) -> Condition:
         """Prompts of a branch, one a row.
@@ -78,15 +79,21 @@ class Predictor:
             unconditional: whether CFG leads away from it, as from an empty or a negative prompt.
         """
         soft = self._tokens is not None and self._on in ("both", branch)
-        # alone, as a text's encoding can depend on its batch in its last bits
-        texts = {
-            prompt: self.denoiser.encode_text([prompt])
-            if prompt or not unconditional
-            else self.denoiser.encode_unconditional()
-            for prompt in prompts
-        }
+        texts = {prompt: self._text(prompt, unconditional) for prompt in dict.fromkeys(prompts)}
         text = TextCondition.joined([texts[prompt] for prompt in prompts])
         return Condition(text, soft, self._unconditional if unconditional else 0)
+
+    def _text(self, prompt: str, unconditional: bool) -> TextCondition:
+        """A prompt encoded alone, as it can depend on its batch in its last bits; kept if every batch has it."""
+        if (prompt, unconditional) in self._kept:
+            return self._kept[prompt, unconditional]
+        if prompt or not unconditional:
+            text = self.denoiser.encode_text([prompt])
+        else:
+            text = self.denoiser.encode_unconditional()
+        if unconditional or not prompt:
+            self._kept[prompt, unconditional] = text
+        return text
 
     def __call__(self, latents: Tensor, timestep: float, condition: Condition) -> Tensor:
         """The prediction [rows, c, h, w] for noised latents at a timestep (0 to 1000)."""

@@ -52,7 +52,7 @@ def score_samples(
     items = [_item(run, benchmark, sample) for sample in samples if sample.id in run.records.images]
     variants = [variant for each in chosen for variant in each.variants.values()]
     if any({"reference", "mask"} & set(variant.needs) for variant in variants):
-        if how.references or not any(item.reference for item in items):
+        if how.references or (items and not any(item.reference for item in items)):
             items = with_references(items, how.references, chosen)
         chosen = [replace(each, references=references_digest(items)) for each in chosen]
     sets = any(variant.per == "set" for variant in variants)
