@@ -92,8 +92,9 @@ def ask_judge(run: Run, samples: Sequence[Sample], judge: JudgeOptions | None, p
 
 def score_all(run: Run, judging: Judging, samples: Sequence[Sample], progress: Progress) -> None:
     """Asks the detector of what lacks a score."""
+    there = sum(sample.id in run.records.images for sample in samples)
     for done, _ in enumerate(score_by_detector(run, judging, samples), 1):
-        progress("score", done, len(samples))
+        progress("score", done, there)
 
 
 def _run_model(run: Run, plan: Plan, samples: Sequence[Sample], progress: Progress, measuring: bool = True) -> None:

@@ -70,7 +70,7 @@ def found(benchmark: Benchmark, ids: list[str], folder: Path) -> Images:
         prompt = known.get(_bare(match[1])) if match else None
         whole = known.get(_bare(name))
         if path.suffix.lower() != ".png" or not (prompt or whole):
-            strange.append(path.name)
+            strange.append(path.relative_to(folder).as_posix())
             continue
         index = int(match[2] or 0) if match and prompt and not whole else 0
         sample = f"{whole or prompt}/{index:04d}"

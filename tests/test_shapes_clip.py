@@ -293,3 +293,11 @@ def test_the_shipped_encoder_retrieves(shipped: ShapesClip) -> None:
 def test_the_shipped_encoder_tells_scenes_apart(shipped: ShapesClip, contrast: str, floor: float) -> None:
     chosen = hard_negatives(shipped, contrast, pairs=100)
     assert min(interval.value for interval in chosen.values()) > floor
+
+
+def test_loading_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    from transformers.utils import logging
+
+    logging.enable_progress_bar()
+    load_clip()
+    assert "Loading" not in capfd.readouterr().err

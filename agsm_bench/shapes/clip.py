@@ -119,7 +119,9 @@ def load_clip() -> ShapesClip:
 def read_clip(folder: Path) -> ShapesClip:
     """The encoder saved in a folder."""
     from transformers import CLIPModel, CLIPTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # ours tells of the work, not of the loading
     model, info = CLIPModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     tokenizer = CLIPTokenizer.from_pretrained(folder)
     # transformers makes up missing weights and a missing vocabulary without an error.
