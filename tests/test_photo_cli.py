@@ -202,7 +202,7 @@ def test_what_is_wrong_is_said_before_the_weights_load(
         code, _, error = cli(*command, *model)
         assert (code, words in error) == (expected, True), error
     code, _, error = cli("train", "agsm", "--size", 16, "--out", tmp_path / "shapes")
-    assert (code, "--size is for photographs" in error) == (2, True)
+    assert (code, "has pictures of one size" in error) == (2, True)
     monkeypatch.setenv("AGSM_BENCH_DATA", str(tmp_path / "nothing"))
     code, _, error = cli("train", "agsm", *model)
     assert (code, "agsm-bench data get coco-train2017" in error) == (3, True)

@@ -34,6 +34,11 @@ def job(name: str, code: str, needs: Sequence[str] = (), done: bool = False) -> 
     return Job("train", Path("jobs") / name, (code,), folders, Estimate(10, 60.0, 1), done)
 
 
+# a file is there a moment before its first line is
+AFTER_ANOTHER = "import os, time\nwhile not (os.path.exists('said') and os.path.getsize('said')): time.sleep(0.01)\n"
+"""Code that waits until `say` of another job has been run."""
+
+
 def say(*words: str) -> str:
     """Code that adds lines to a file that all jobs share."""
     return "; ".join(f"open('said', 'a').write('{word}\\n')" for word in words)
@@ -63,14 +68,14 @@ def test_two_processes_run_side_by_side() -> None:
 
 
 def test_a_job_waits_for_what_it_needs_and_others_overtake_it() -> None:
-    slow = "import os, time\nwhile not os.path.exists('said'): time.sleep(0.01)\n" + say("train")
+    slow = AFTER_ANOTHER + say("train")
     jobs = [job("train", slow), job("eval", say("eval"), needs=["train"]), job("other", say("other"))]
     assert run(jobs, 2)[0] == []
     assert said() == ["other", "train", "eval"]
 
 
 def test_a_job_waits_for_all_that_it_needs() -> None:
-    slow = "import os, time\nwhile not os.path.exists('said'): time.sleep(0.01)\n" + say("tokens")
+    slow = AFTER_ANOTHER + say("tokens")
     jobs = [job("variant", say("variant")), job("tokens", slow), job("eval", say("eval"), needs=["variant", "tokens"])]
     assert run(jobs, 2)[0] == []
     assert said() == ["variant", "tokens", "eval"]
