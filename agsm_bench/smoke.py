@@ -24,8 +24,6 @@ LEARNING_RATE = 1e-2
 GAMMA_POSITIVE = 10.0
 PROMPTS = 60
 """Of GenEval's, evenly spaced, an image each."""
-GATE = {"denoising/gap": 0.0, "geneval/mean": 0.0}
-"""What is tested, with its tolerance: the held-out gap sees the objective, GenEval the images."""
 
 
 def baseline_file() -> Path:
@@ -41,7 +39,7 @@ def run_smoke(root: Path, seed: int, progress: Progress) -> Path:
     """
     tokens, run = root / "tokens", root / "geneval"
     if tokens.exists() or run.exists():
-        raise UserError(f"{root} holds an earlier smoke.", "Delete it, or use another --out.")
+        raise UserError(f"{root} holds an earlier smoke.", "Delete it, or use another --folder.")
     trainer: Trainer = plugins.load("trainers", "agsm")
     backbone: Backbone = plugins.load("backbones", BACKBONE)
     training = TrainingOptions(steps=STEPS, learning_rate=LEARNING_RATE, validate_every=STEPS, seed=seed)

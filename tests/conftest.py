@@ -24,6 +24,14 @@ def _few_held_out_pairs() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def no_fsync() -> Iterator[None]:
+    """For tests that write many small runs: waiting for the disk would be most of their time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     """Runs the command line in this process: (exit code, stdout, stderr)."""

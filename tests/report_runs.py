@@ -1,16 +1,26 @@
-"""Summaries of runs that were never made, for the tests of tables."""
+"""For the tests of tables: the committed runs in all of them, and summaries of runs that were never made."""
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from agsm_bench.report.runs import find_runs
-from agsm_bench.report.tables import JoinedTable, Measured, join
+from agsm_bench.report.files import results_dir
+from agsm_bench.report.runs import find_runs, read_run
+from agsm_bench.report.tables import NUMBERS, JoinedTable, Measured, join
 from agsm_bench.summary_file import write_summary
 
+COMMITTED = results_dir() / "runs"
 KEYS = ("mean", "single_object", "two_object", "counting", "colors", "position", "color_attr", "strict_mean")
 METRICS = (*(f"geneval/{key}" for key in KEYS), "shapes/too_many", "shapes/too_few")
+
+
+@cache
+def committed() -> dict[int, JoinedTable]:
+    """All tables with the committed runs, and no others."""
+    runs = [read_run(path.parent) for path in sorted(COMMITTED.glob("*/summary.json"))]
+    return {number: join(number, "shapes", runs) for number in NUMBERS}
 
 
 def summary(value: float, trainer: str | None = None, seed: int = 0, **changes: Any) -> dict[str, Any]:

@@ -7,10 +7,8 @@ import hashlib
 import http.client
 import json
 import math
-import os
 import re
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +27,7 @@ from agsm_bench.report.view.numbers import tables_of
 from agsm_bench.report.view.serve import server_of
 from agsm_bench.store import Run
 
-
-@pytest.fixture(scope="module", autouse=True)
-def quick() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda _: None)
-        yield
+pytestmark = pytest.mark.usefixtures("no_fsync")
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 
-def environment(**filters: Callable[..., Any]) -> Environment:
-    """The templates of `templates/`, where everything that is put in is escaped."""
+def environment(package: str = "agsm_bench.report", /, **filters: Callable[..., Any]) -> Environment:
+    """The templates of the package's `templates/`, where everything that is put in is escaped."""
     made = Environment(
-        loader=PackageLoader("agsm_bench.report"),
+        loader=PackageLoader(package),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from agsm_bench.report.pages import csp_hash
+from agsm_bench.report.pages import environment
 from agsm_bench.report.paired import LABELS, describe_tokens
 from agsm_bench.report.summary import VERDICTS
 from agsm_bench.report.view.chunks import INDEX_ROWS, ROWS
@@ -31,19 +29,17 @@ COLORS = 6
 
 def render(shown: Shown, folder: Path) -> str:
     """The text of `index.html`, which will lie in `folder`."""
-    loader = PackageLoader("agsm_bench.report.view")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    templates = environment(
+        "agsm_bench.report.view",
+        describe_tokens=describe_tokens,
+        pretty=_pretty,
+        brief=_brief,
+        settings=asdict,
+        task=_task,
+        known=lambda interval: isfinite(interval.low),
     )
-    environment.filters |= {"describe_tokens": describe_tokens, "csp_hash": csp_hash, "pretty": _pretty}
-    environment.filters |= {
-        "brief": _brief,
-        "settings": asdict,
-        "task": _task,
-        "known": lambda interval: isfinite(interval.low),
-    }
     tables = tables_of(shown)
-    return environment.get_template("view.html").render(
+    return templates.get_template("view.html").render(
         title=_title(shown),
         shown=shown,
         spec=shown.spec,
