@@ -30,6 +30,10 @@ class WeightFile:
         if self.repo is None:
             path = checkpoints_folder() / self.file
             return path if path.is_file() else None
+        from huggingface_hub import constants
+
+        if not Path(constants.HF_HUB_CACHE, f"models--{self.repo.replace('/', '--')}").is_dir():
+            return None  # known without the hub's client, whose import takes longer than all else in `list`
         from huggingface_hub import try_to_load_from_cache
 
         found = try_to_load_from_cache(self.repo, self.file, revision=self.revision)

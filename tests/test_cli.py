@@ -46,6 +46,27 @@ def test_text_commands_import_no_torch(arguments: list[str]) -> None:
     assert done.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "needless"),
+    [
+        (["--help"], {"numpy", "pydantic", "agsm_bench.report", "agsm_bench.plugins"}),
+        (["list"], {"httpx2", "requests", "rich", "agsm_bench.report.tables", "agsm_bench.report.figures"}),
+        (["report", "--table", "6"], {"numpy", "PIL", "huggingface_hub", "agsm_bench.store"}),
+    ],
+    ids=lambda value: "",
+)
+def test_what_starts_often_starts_lean(arguments: list[str], needless: set[str]) -> None:
+    code = (
+        "import sys; from agsm_bench.cli.main import main; sys.argv = ['agsm-bench', *sys.argv[1:]]\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(*sys.modules, sep='\\n', file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout
+    assert not needless & set(done.stderr.split())
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_says_of_a_command_what_the_command_says(cli: Cli, name: str) -> None:
     line = COMMANDS[name][1]

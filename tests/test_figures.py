@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from PIL import Image
 
-from agsm_bench.report import figures, labels
+from agsm_bench.report import figure_files, figures, labels
 from agsm_bench.report.drawing import LOOKS, PT, WIDTH, sheet
 from agsm_bench.report.points import record
 from agsm_bench.report.runs import Run, find_runs
@@ -76,7 +76,7 @@ def test_ablation_points_are_cells_of_their_tables(runs: list[Run]) -> None:
     assert found["Table 6, ImageReward ↑", "no tokens", "1"].y.value == 94.27
 
 
-@pytest.mark.parametrize("name", figures.NAMES)
+@pytest.mark.parametrize("name", figure_files.NAMES)
 def test_recipes_are_those_of_the_missing_points(name: str, empty: None) -> None:
     figure = figures.load(name)
     lacking = {point.command for point in figure.points([]) if point.missing}
@@ -84,7 +84,7 @@ def test_recipes_are_those_of_the_missing_points(name: str, empty: None) -> None
     assert all(command.startswith("agsm-bench ") for command in lacking)
 
 
-@pytest.mark.parametrize("name", figures.NAMES)
+@pytest.mark.parametrize("name", figure_files.NAMES)
 def test_without_runs_the_text_says_what_to_type(name: str, empty: None, cli: Cli) -> None:
     code, out, _ = cli("report", "--figure", name)
     assert (code, f"To measure: {figures.load(name).fill}" in out) == (0, True), out
@@ -92,7 +92,7 @@ def test_without_runs_the_text_says_what_to_type(name: str, empty: None, cli: Cl
 
 def test_without_runs_all_are_drawn_and_every_measured_point_has_its_command(empty: None) -> None:
     made = figures.draw_all(Path("all"), [])
-    assert len(made) == 4 * len(figures.NAMES)
+    assert len(made) == 4 * len(figure_files.NAMES)
     assert all(path.stat().st_size > 1000 for path in made)
     for path in made:
         if path.suffix == ".json":
@@ -106,7 +106,7 @@ def test_a_folder_gets_every_form(empty: None, cli: Cli) -> None:
     assert made == {f"figure_geneval.{suffix}" for suffix in ("png", "svg", "csv", "json")}
 
 
-@pytest.mark.parametrize("name", figures.NAMES)
+@pytest.mark.parametrize("name", figure_files.NAMES)
 def test_csv_and_json_hold_every_point(name: str, runs: list[Run]) -> None:
     figure = figures.load(name)
     points = figure.points(runs)
@@ -131,7 +131,7 @@ def test_pictures_are_the_same_every_time_and_of_print_size(name: str, suffix: s
         assert ET.parse(made[0]).getroot().attrib["width"] == f"{72 * WIDTH:g}pt"
 
 
-@pytest.mark.parametrize("name", figures.NAMES)
+@pytest.mark.parametrize("name", figure_files.NAMES)
 def test_letters_are_large_enough_and_names_do_not_overlap(
     name: str, runs: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,7 +222,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_list_names_them(cli: Cli) -> None:
     code, out, _ = cli("list", "figures")
-    assert (code, [line.split()[0] for line in out.splitlines()]) == (0, list(figures.NAMES))
+    assert (code, [line.split()[0] for line in out.splitlines()]) == (0, list(figure_files.NAMES))
 
 
 def test_reproduce_knows_them_by_the_same_names(cli: Cli) -> None:

@@ -20,7 +20,7 @@ def show(name: str, format: str, runs: Sequence[Path], out: Path | None) -> None
     """Prints a figure's points, or writes it to a file by its suffix, or in every form into a folder.
 
     Args:
-        name: of `figures.NAMES`.
+        name: of `figure_files.NAMES`.
         format: rich, csv or json.
         runs: further run folders.
         out: a picture, a .csv or .json, or a folder.

@@ -8,6 +8,7 @@ import typer
 
 from agsm_bench import plugins
 from agsm_bench.errors import UserError
+from agsm_bench.report import figure_files
 from agsm_bench.scoring.listing import rows
 
 FIGURES = "figures"
@@ -37,7 +38,5 @@ def list_plugins(
 
 
 def _figures() -> None:
-    from agsm_bench.report import figures
-
-    for name in figures.NAMES:
-        typer.echo(f"  {name:<14} {figures.title(name)}")
+    for name in figure_files.NAMES:
+        typer.echo(f"  {name:<14} {figure_files.title(name)}")

@@ -5,7 +5,6 @@ A figure has points (`agsm_bench.report.points`), from result files alone, and i
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +12,8 @@ from typing import Protocol
 from agsm_bench.errors import UserError
 from agsm_bench.report import ablations, bars, points, scatter, stability
 from agsm_bench.report.drawing import missing_note
-from agsm_bench.report.files import readable, results_dir
+from agsm_bench.report.figure_files import NAMES, path_of, stem
+from agsm_bench.report.files import readable
 from agsm_bench.report.points import Point
 from agsm_bench.report.recipes import Recipe
 from agsm_bench.report.runs import Run
@@ -43,13 +43,9 @@ class Figure(Protocol):
         """By the suffix of `path` as PNG, SVG or PDF; the same bytes for the same points. Raises OSError."""
 
 
-LOADERS: Mapping[str, Callable[[], Figure]] = {
-    "4": stability.load,
-    "5": scatter.load,
-    "geneval": bars.load,
-    "ablations": ablations.load,
-}
-NAMES = tuple(LOADERS)
+LOADERS: Mapping[str, Callable[[], Figure]] = dict(
+    zip(NAMES, (stability.load, scatter.load, bars.load, ablations.load), strict=True)
+)
 DATA = ("csv", "json")
 """Forms of a figure's points."""
 
@@ -65,12 +61,6 @@ def load(name: str) -> Figure:
         raise UserError(f"No runs make Figure {name}.", f"Figures that runs make: {', '.join(NAMES)}.")
     with readable(path_of(name)):
         return LOADERS[name]()
-
-
-def title(name: str) -> str:
-    """Of one of `NAMES`, without looking at what it needs."""
-    with readable(path_of(name)):
-        return str(tomllib.loads(path_of(name).read_text(encoding="utf-8"))["title"])
 
 
 def points_of(name: str, figure: Figure, runs: Sequence[Run]) -> list[Point]:
@@ -105,13 +95,3 @@ def write(name: str, runs: Sequence[Run], folder: Path) -> list[Path]:
 def draw_all(folder: Path, runs: Sequence[Run]) -> list[Path]:
     """Every figure as `write` does, in a folder. Raises OSError."""
     return [path for name in NAMES for path in write(name, runs, folder)]
-
-
-def stem(name: str) -> str:
-    """Of its file names."""
-    return f"figure_{name:0>2}"
-
-
-def path_of(name: str) -> Path:
-    """The file that says what it shows."""
-    return results_dir() / "tables" / f"{stem(name)}.toml"
