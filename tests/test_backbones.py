@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline, StableDiffusionPipeline
 
-from agsm_bench.diffusion.denoiser import Denoiser
+from agsm_bench.diffusion.denoiser import Denoiser, MMDiTDenoiser
 from agsm_bench.plugins import load, names
 from agsm_bench.seeds import generator_for
 from agsm_bench.shapes.detector import detect
@@ -53,6 +53,17 @@ def test_stock_pipelines_give_the_same_images() -> None:
             np.testing.assert_array_equal(np.asarray(stocks), mine)
 
 
+def test_sampling_encodes_each_prompt_once_and_the_null_once(denoiser: Denoiser) -> None:
+    denoiser = type(denoiser)(denoiser.pipe, *([denoiser.t5_length] if isinstance(denoiser, MMDiTDenoiser) else []))
+    encoded: list[int] = []
+    hook = denoiser.pipe.text_encoder.register_forward_hook(lambda _, __, output: encoded.append(len(output[0])))
+    for prompts in (["red", "red", "blue"], ["blue", "green"]):
+        noises = [torch.Generator().manual_seed(0) for _ in prompts]
+        denoiser.sample(prompts, noises, steps=1, guidance_scale=2.0, size=24)
+    hook.remove()
+    assert encoded == [1, 1, 1, 1]
+
+
 def test_predict_is_what_the_pipeline_runs(denoiser: Denoiser) -> None:
     """Without guidance, one Euler or DDIM step from the pipeline's own noise, by hand."""
     text = denoiser.encode_text(PROMPTS[:1])
@@ -71,7 +82,7 @@ def test_predict_is_what_the_pipeline_runs(denoiser: Denoiser) -> None:
         guidance_scale=1.0,
         output_type="latent",
         callback_on_step_end=lambda _, __, ___, values: seen.update(values) or values,
-        **denoiser._call_options(),
+        **({"max_sequence_length": denoiser.t5_length} if isinstance(denoiser, MMDiTDenoiser) else {}),
     )
     torch.testing.assert_close(seen["latents"], expected, atol=1e-5, rtol=1e-5)
 

@@ -26,9 +26,10 @@ from agsm_bench.contracts import Backbone
 from agsm_bench.data import encode as encoding
 from agsm_bench.data.coco import CocoPairs, coco_images
 from agsm_bench.data.latents import Latents, find_latents, spec_of
+from agsm_bench.diffusion.text import CachedText
 from agsm_bench.errors import UserError
 from agsm_bench.model_options import ModelOptions, configured
-from agsm_bench.training.pairs import CachedText, load_batch
+from agsm_bench.training.pairs import load_batch
 
 TRAIN, COPY = (3, 5, 8, 13, 21, 34, 55), 34
 
@@ -79,7 +80,7 @@ def test_kept_latents_are_the_fresh_ones_to_the_bit(root: Path, folders: dict[st
     chosen = backbone(folders[name], name)
     denoiser, pairs, latents = chosen.load(), chosen.training_data(0, False), found(chosen)
     assert len(latents.files) == 6
-    text = CachedText(denoiser)
+    text = CachedText(denoiser.encode_text)
     kept, fresh = (load_batch(pairs, range(5), denoiser, text, source).latents for source in (latents, None))
     assert torch.equal(kept, fresh)
     assert torch.equal(load_batch(pairs, [2], denoiser, text).latents[0], fresh[2])  # in whatever batch

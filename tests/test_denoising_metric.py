@@ -10,11 +10,11 @@ from paired_runs import SPEC
 
 from agsm_bench import plugins
 from agsm_bench.diffusion.denoiser import Denoiser
+from agsm_bench.diffusion.text import CachedText
 from agsm_bench.errors import MissingError
 from agsm_bench.metrics import denoising
 from agsm_bench.store import Run
 from agsm_bench.tokens.soft_tokens import SoftTokens
-from agsm_bench.training.pairs import CachedText
 from agsm_bench.training.validation import GROUP_SIZE, ValidationSet, validate
 
 NAMES = ("err_positive", "err_negative", "gap", "win_rate")
@@ -38,7 +38,7 @@ def test_it_is_the_validation_curves_error(tmp_path: Path, denoisers: dict[str, 
     denoiser, found = denoisers[backbone], plugins.load("backbones", backbone)
     tokens = SoftTokens(found.tokens)
     tokens.base.data.fill_(0.3)
-    text = CachedText(denoiser)
+    text = CachedText(denoiser.encode_text)
     pairs = ValidationSet.load(denoiser, found.training_data(0, True), text, groups=denoising.GROUPS)
     with tokens.attached(denoiser.network) as attachment:
         expected = validate(denoiser, attachment, pairs)

@@ -14,7 +14,8 @@ from tokens_tiny import tokens_for
 from torch import Tensor, nn
 
 from agsm_bench.diffusion.architectures import SD15, SDXL
-from agsm_bench.diffusion.denoiser import Denoiser, TextCondition
+from agsm_bench.diffusion.denoiser import Denoiser
+from agsm_bench.diffusion.text import TextCondition
 from agsm_bench.editing.ddim import Ddim
 from agsm_bench.editing.exchange import Exchange, self_attentions
 from agsm_bench.editing.flow import sigmas_of, timestep_of

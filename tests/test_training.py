@@ -14,6 +14,7 @@ from accelerate.state import AcceleratorState
 from agsm_bench import plugins
 from agsm_bench.contracts import Backbone, Trainer
 from agsm_bench.diffusion.denoiser import Denoiser
+from agsm_bench.diffusion.text import CachedText
 from agsm_bench.errors import UserError
 from agsm_bench.shapes.detector import detect
 from agsm_bench.shapes.truth import parse
@@ -22,7 +23,7 @@ from agsm_bench.tokens.header import read_header
 from agsm_bench.training.config import TrainingOptions, autocast_name, fill, kept_folder, resolve
 from agsm_bench.training.job import TokenJob
 from agsm_bench.training.loop import Training, learning_rate, memory_and_precision, train
-from agsm_bench.training.pairs import CachedText, load_batch, predict_pairs
+from agsm_bench.training.pairs import load_batch, predict_pairs
 from agsm_bench.training.token_task import TokenTask
 
 BACKBONES = ("shapes-unet", "shapes-mmdit")
@@ -185,7 +186,7 @@ def test_the_backbone_is_untouched(tmp_path: Path, denoisers: dict[str, Denoiser
 def test_predict_pairs_equals_one_pair_at_a_time(tmp_path: Path, denoisers: dict[str, Denoiser], backbone: str) -> None:
     denoiser = denoisers[backbone]
     task = TokenTask(job(tmp_path, backbone=backbone), denoiser)
-    batch = load_batch(task.data, range(3), denoiser, CachedText(denoiser))
+    batch = load_batch(task.data, range(3), denoiser, CachedText(denoiser.encode_text))
     timestep = torch.full((3,), 640)
     noised = denoiser.process.add_noise(batch.latents, torch.randn_like(batch.latents), timestep)
     with torch.no_grad(), task.student.attached(denoiser.network) as attachment:
@@ -272,9 +273,9 @@ def test_positive_alone_is_agsm_with_gamma_negative_zero(tmp_path: Path, denoise
 def test_a_captions_encoding_does_not_depend_on_its_batch(denoisers: dict[str, Denoiser], backbone: str) -> None:
     """Else a resumed run, which meets other captions for the first time, would differ in the last bits."""
     captions = [f"a photo of {n} {shape}s" for n in ("two", "three", "four") for shape in ("circle", "square")]
-    together = CachedText(denoisers[backbone])(captions)
+    together = CachedText(denoisers[backbone].encode_text)(captions)
     for row, caption in enumerate(captions):
-        alone = CachedText(denoisers[backbone])([caption])
+        alone = CachedText(denoisers[backbone].encode_text)([caption])
         assert torch.equal(alone.context[0], together.context[row])
         if alone.pooled is not None and together.pooled is not None:
             assert torch.equal(alone.pooled[0], together.pooled[row])
@@ -284,7 +285,7 @@ def test_captions_are_held_up_to_a_number_of_bytes(denoisers: dict[str, Denoiser
     denoiser = denoisers["shapes-mmdit"]
     captions = [f"a photo of a {colour} circle" for colour in ("red", "green", "blue", "white")]
     each = denoiser.encode_text(captions[:1]).nbytes
-    text = CachedText(denoiser, limit=2 * each)
+    text = CachedText(denoiser.encode_text, limit=2 * each)
     expected = [denoiser.encode_text([caption]).context[0] for caption in captions]
     for _ in range(2):
         for caption, context in zip(captions, expected, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,35 +13,10 @@ from torch import Tensor, nn
 
 from agsm_bench.diffusion.image_encoder import ImageEncoder
 from agsm_bench.diffusion.processes import DDPM, Flow, NoiseProcess
+from agsm_bench.diffusion.text import CachedText, TextCondition
 
-
-@dataclass(frozen=True)
-class TextCondition:
-    """Encoded prompts."""
-
-    context: Tensor
-    """[rows, text tokens, width]: what the network attends to."""
-    pooled: Tensor | None = None
-    """[rows, width], SDXL and SD3 only."""
-
-    @property
-    def nbytes(self) -> int:
-        """Of memory."""
-        return self.context.nbytes + (0 if self.pooled is None else self.pooled.nbytes)
-
-    def to(self, dtype: torch.dtype) -> TextCondition:
-        """The same in another type."""
-        return TextCondition(self.context.to(dtype), None if self.pooled is None else self.pooled.to(dtype))
-
-    @staticmethod
-    def joined(parts: Sequence[TextCondition]) -> TextCondition:
-        """The rows of several conditions, in their order."""
-        pooled = [part.pooled for part in parts if part.pooled is not None]
-        return TextCondition(torch.cat([part.context for part in parts]), torch.cat(pooled) if pooled else None)
-
-    def rows(self, index: Tensor) -> TextCondition:
-        """The condition of some rows, in the order of `index`."""
-        return TextCondition(self.context[index], None if self.pooled is None else self.pooled[index])
+SAMPLED_TEXT = 2**26
+"""Bytes of encoded prompts that sampling keeps, on the device."""
 
 
 class Denoiser(ABC):
@@ -55,6 +30,8 @@ class Denoiser(ABC):
 
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
+        # the images of a prompt follow each other
+        self._prompts = CachedText(self.encode_text, limit=SAMPLED_TEXT)
         for module in pipe.components.values():
             if isinstance(module, nn.Module):
                 module.requires_grad_(False).eval()
@@ -81,13 +58,16 @@ class Denoiser(ABC):
     def _forward(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
         """The network's prediction, everything being in its type."""
 
-    @property
+    @cached_property
     def device(self) -> torch.device:
-        """Where the network works, also when its weights wait elsewhere (offloading)."""
+        """Where the network works, also when its weights wait elsewhere (offloading).
+
+        Asked once: the pipeline goes through all of its modules, which took a tenth of a small network's step.
+        """
         device: torch.device = self.pipe._execution_device
         return device
 
-    @property
+    @cached_property
     def encoder(self) -> ImageEncoder:
         """The pipeline's VAE."""
         return ImageEncoder(self.pipe.vae, self.device)
@@ -118,18 +98,26 @@ class Denoiser(ABC):
         """One image a prompt through the stock pipeline, the i-th one's noise from the i-th generator."""
         self.pipe.set_progress_bar_config(disable=True)
         images: list[Image.Image] = self.pipe(
-            list(prompts),
             generator=list(generators),
             num_inference_steps=steps,
             guidance_scale=guidance_scale,
             height=size,
             width=size,
-            **self._call_options(),
+            **self._conditions(prompts),
         ).images
         return images
 
-    def _call_options(self) -> dict[str, Any]:
-        return {}
+    def _conditions(self, prompts: Sequence[str]) -> dict[str, Tensor]:
+        """The pipeline's arguments on the text: each prompt encoded once, and alone, as training has it."""
+        text, nothing = self._prompts(prompts), self._unconditional.rows(torch.zeros(len(prompts), dtype=torch.long))
+        found = {"prompt_embeds": text.context, "negative_prompt_embeds": nothing.context}
+        if text.pooled is not None and nothing.pooled is not None:
+            found |= {"pooled_prompt_embeds": text.pooled, "negative_pooled_prompt_embeds": nothing.pooled}
+        return found
+
+    @cached_property
+    def _unconditional(self) -> TextCondition:
+        return self.encode_unconditional()
 
 
 class UNetDenoiser(Denoiser):
@@ -201,6 +189,3 @@ class MMDiTDenoiser(Denoiser):
     def _forward(self, latents: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
         prediction: Tensor = self.network(latents, text.context, text.pooled, timestep).sample
         return prediction
-
-    def _call_options(self) -> dict[str, Any]:
-        return {"max_sequence_length": self.t5_length}

@@ -10,7 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from agsm_bench.diffusion.denoiser import Denoiser, TextCondition
+from agsm_bench.diffusion.denoiser import Denoiser
+from agsm_bench.diffusion.text import TextCondition
 from agsm_bench.tokens.attach import Attachment
 from agsm_bench.tokens.soft_tokens import SoftTokens
 

@@ -58,10 +58,10 @@ def write_errors(
 
 def errors_of(denoiser: Denoiser, tokens: SoftTokens | None, data: TrainingData, progress: Progress) -> Errors:
     """The errors of a backbone with its tokens, or without any, on held-out pairs."""
-    from agsm_bench.training.pairs import CachedText
+    from agsm_bench.diffusion.text import CachedText
     from agsm_bench.training.validation import TIMESTEPS, ValidationSet, pair_errors
 
-    pairs = ValidationSet.load(denoiser, data, CachedText(denoiser), GROUPS)
+    pairs = ValidationSet.load(denoiser, data, CachedText(denoiser.encode_text), GROUPS)
     errors: Errors = {}
     with tokens.attached(denoiser.network) if tokens else nullcontext() as attachment:
         for group, batch in enumerate(pairs.batches):

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from agsm_bench.contracts import TrainingData
-from agsm_bench.diffusion.denoiser import Denoiser, TextCondition
+from agsm_bench.diffusion.denoiser import Denoiser
 from agsm_bench.diffusion.image_encoder import pixels_of
+from agsm_bench.diffusion.text import CachedText, TextCondition
 from agsm_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,31 +32,6 @@ class Batch:
     """B rows."""
     false_negatives: Tensor
     """bool [B, B]: mismatched pairs whose caption is true of the image all the same."""
-
-
-class CachedText:
-    """Text conditions, each caption encoded once, and alone: in a batch its rounding would depend on the others,
-    which after a resume are not the same. Beyond `limit` bytes (a caption takes SD3 4.8 MB in half precision) it
-    forgets them all."""
-
-    def __init__(self, denoiser: Denoiser, limit: int = 2**29) -> None:
-        self._denoiser, self._limit = denoiser, limit
-        self.nbytes = 0
-        """Held."""
-        self._known: dict[str, TextCondition] = {}
-
-    def __call__(self, captions: Sequence[str]) -> TextCondition:
-        """The conditions of the captions, as rows in their order."""
-        if self.nbytes > self._limit:
-            self._known.clear()
-            self.nbytes = 0
-        for caption in dict.fromkeys(captions):
-            if caption not in self._known:
-                self._known[caption] = self._denoiser.encode_text([caption])
-                self.nbytes += self._known[caption].nbytes
-        rows = [self._known[c] for c in captions]
-        pooled = [r.pooled for r in rows if r.pooled is not None]
-        return TextCondition(torch.cat([r.context for r in rows]), torch.cat(pooled) if pooled else None)
 
 
 def load_batch(

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from agsm_bench.diffusion.denoiser import Denoiser, TextCondition
+from agsm_bench.diffusion.denoiser import Denoiser
 from agsm_bench.diffusion.image_encoder import pixels_of
+from agsm_bench.diffusion.text import CachedText, TextCondition
 from agsm_bench.seeds import generator_for
 from agsm_bench.training.job import PreferenceJob
-from agsm_bench.training.pairs import CachedText
 from agsm_bench.training.preferences import PreferencePair
 from agsm_bench.training.tuning import FullTuning, LoraTuning, Tuning
 from agsm_bench.training.validation import TIMESTEPS
@@ -45,7 +45,7 @@ class PreferenceTask:
     def __init__(self, job: PreferenceJob, denoiser: Denoiser) -> None:
         assert job.preferences is not None
         self.job, self.denoiser, self.preferences = job, denoiser, job.preferences
-        self.text = CachedText(denoiser)
+        self.text = CachedText(denoiser.encode_text)
         held_out = self.preferences.held_out[:VALIDATION_PAIRS]
         self.validation = [self._load(held_out[i : i + GROUP]) for i in range(0, len(held_out), GROUP)]
         self.tuning: Tuning = (LoraTuning if job.options.tune == "lora" else FullTuning)(denoiser, job.options)

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from agsm_bench.contracts import PairInfo
 from agsm_bench.diffusion.denoiser import Denoiser
+from agsm_bench.diffusion.text import CachedText
 from agsm_bench.errors import UserError
 from agsm_bench.seeds import generator_for, seed_of
 from agsm_bench.tokens.checkpoint import save_tokens
 from agsm_bench.tokens.soft_tokens import SoftTokens
 from agsm_bench.training.config import kept_folder, tokens_config
 from agsm_bench.training.job import TokenJob
-from agsm_bench.training.pairs import Batch, CachedText, load_batch, predict_pairs
+from agsm_bench.training.pairs import Batch, load_batch, predict_pairs
 from agsm_bench.training.validation import ValidationSet, validate
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class TokenTask:
 
     def __init__(self, job: TokenJob, denoiser: Denoiser) -> None:
         self.job, self.denoiser = job, denoiser
-        self.text = CachedText(denoiser)
+        self.text = CachedText(denoiser.encode_text)
         self.data = job.pairs(held_out=False)
         self.validation = ValidationSet.load(denoiser, job.pairs(held_out=True), self.text)
         self.student = initial_tokens(job, denoiser).to(denoiser.device)

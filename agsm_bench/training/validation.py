@@ -9,9 +9,10 @@ from torch import Tensor
 
 from agsm_bench.contracts import TrainingData
 from agsm_bench.diffusion.denoiser import Denoiser
+from agsm_bench.diffusion.text import CachedText
 from agsm_bench.seeds import generator_for
 from agsm_bench.tokens.attach import Attachment
-from agsm_bench.training.pairs import Batch, CachedText, load_batch, predict_pairs
+from agsm_bench.training.pairs import Batch, load_batch, predict_pairs
 
 GROUPS = 8
 GROUP_SIZE = 4

@@ -23,6 +23,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from measured import Measured
 from metric_pictures import picture, weight_files, write_clip_vocabulary
 
 from agsm_bench.images import open_rgb
@@ -37,7 +38,7 @@ PLUGINS = {
     "hpsv2/v2.1": hpsv2.METRIC,
 }
 WIDTH, LAYERS, PATCH = 128, 3, 32
-SIDE, PER_PROMPT = 512, 4
+SIDE, PER_PROMPT, COUNT = 512, 4, 256
 
 
 def clip_folder(folder: Path) -> None:
@@ -158,23 +159,13 @@ def floor(files: list[Path], prompts: list[str], folders: dict[str, Path]) -> tu
     return forwards, making
 
 
-def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 256
+def measure(count: int = COUNT) -> list[Measured]:
+    """Our pass over both loops, and over the floor."""
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        makers = dict(zip(PLUGINS, (image_reward_folder, clip_folder, clip_folder, hps_folder), strict=True))
-        folders = {}
-        for name, make in makers.items():
-            folders[name] = root / name.replace("/", "-")
-            folders[name].mkdir()
-            make(folders[name])
-        files, prompts = (
-            [root / f"{i}.png" for i in range(count)],
-            [f"a photo of {i // PER_PROMPT} dogs" for i in range(count)],
-        )
-        for i, file in enumerate(files):
-            picture((SIDE, SIDE), i).resize((SIDE, SIDE), Image.Resampling.BILINEAR).save(file)
+        folders, files = checkpoints(root), pictures(root, count)
+        prompts = [f"a photo of {i // PER_PROMPT} dogs" for i in range(count)]
         weights = {name: folders[name] for name in PLUGINS}
 
         def ours() -> Any:
@@ -187,13 +178,32 @@ def main() -> None:
         theirs = one_by_one(files, prompts, folders, False)
     for name in PLUGINS:
         np.testing.assert_allclose(np.array(found.scores[name], float), theirs[name], atol=1e-4, rtol=1e-5)
-    print(f"{count} images of {SIDE} x {SIDE}, {PER_PROMPT} a prompt, {torch.get_num_threads()} torch threads")
-    for name, value in (("our pass", pass_), ("loop", loop), ("loop that reloads HPSv2", reloading)):
-        print(f"  {name:<24} {value:6.2f} s  {count / value:7.1f} images/s")
-    print(f"  our pass: {loop / pass_:.1f} times as fast as the loop,")
-    print(f"  {reloading / pass_:.1f} times as fast as the one that reloads")
-    print(f"  floor: forward passes {forwards:.2f} s; decoding and resizing once, in one thread, {making:.2f} s")
+    alone = f"forward passes {forwards:.2f} s on all threads; decoding and resizing each once, on one, {making:.2f} s"
+    return [
+        Measured("scoring", "a loop, image by image and metric by metric / ours", loop / pass_, "ratio", 5, False),
+        Measured("scoring", "a loop that reloads HPSv2's checkpoint / ours", reloading / pass_, "ratio", 5, False),
+        Measured("scoring", "images a second", count / pass_, "1/s", lower_is_better=False, note=alone),
+    ]
+
+
+def checkpoints(root: Path) -> dict[str, Path]:
+    """A folder of small random weights a metric."""
+    folders = {}
+    for name, make in zip(PLUGINS, (image_reward_folder, clip_folder, clip_folder, hps_folder), strict=True):
+        folders[name] = root / name.replace("/", "-")
+        folders[name].mkdir()
+        make(folders[name])
+    return folders
+
+
+def pictures(root: Path, count: int) -> list[Path]:
+    """PNGs, `SIDE` wide and high."""
+    files = [root / f"{i}.png" for i in range(count)]
+    for i, file in enumerate(files):
+        picture((SIDE, SIDE), i).resize((SIDE, SIDE), Image.Resampling.BILINEAR).save(file)
+    return files
 
 
 if __name__ == "__main__":
-    main()
+    for line in measure(int(sys.argv[1]) if len(sys.argv) > 1 else COUNT):
+        print(line.line())
