@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from agsm_bench.errors import MissingError, UserError
 
@@ -16,6 +16,9 @@ T = TypeVar("T")
 
 SYNC_EVERY = 32
 """Appends between two fsyncs; what a power cut takes is done again."""
+_TAIL = 2**16
+"""Bytes that are looked at once for the last newline."""
+_encode = json.JSONEncoder(sort_keys=True, allow_nan=False).encode
 
 
 @contextmanager
@@ -28,20 +31,20 @@ def writing(folder: Path) -> Iterator[None]:
         raise UserError(f"{folder} cannot be written ({reason}).", "Free space there, or use another --out.") from error
 
 
-def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
-    """A reader sees the old file or the new one, never a part.
+def write_atomically(path: Path, data: bytes | Iterable[bytes], *, sync: bool = True) -> None:
+    """A reader sees the old file or the new one, never a part. `data` may come in pieces.
 
     The name of the part is always the same: whoever writes the file again also replaces a leftover.
     """
     part = path.with_name(f".{path.name}.part")
     try:
         with part.open("wb") as stream:
-            stream.write(data)
+            stream.writelines([data] if isinstance(data, bytes) else data)
             stream.flush()
             if sync:
                 os.fsync(stream.fileno())
         os.replace(part, path)
-    except OSError:  # a full disk is not to hold half a file, too
+    except (OSError, ValueError):  # a full disk is not to hold half a file, too
         part.unlink(missing_ok=True)
         raise
 
@@ -63,21 +66,23 @@ class Journal:
         """
         if not self.path.exists():
             return
-        *lines, _torn = self.path.read_bytes().split(b"\n")
-        for number, line in enumerate(lines, 1):
-            try:
-                yield parse(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-                raise MissingError(
-                    f"{self.path} line {number} is damaged ({type(error).__name__}: {error}).",
-                    self.fix.format(number=number, path=self.path),
-                ) from error
+        with self.path.open("rb") as stream:
+            for number, line in enumerate(stream, 1):
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    yield parse(json.loads(line.decode()))
+                except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+                    raise MissingError(
+                        f"{self.path} line {number} is damaged ({type(error).__name__}: {error}).",
+                        self.fix.format(number=number, path=self.path),
+                    ) from error
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Adds lines after a whole last line: call `repair` once before."""
         try:
             with self.path.open("ab") as stream:
-                stream.write(_lines(records))
+                stream.write(b"".join(_lines(records)))
                 stream.flush()
                 self._unsynced += 1
                 if self._unsynced >= SYNC_EVERY:
@@ -90,14 +95,25 @@ class Journal:
     def repair(self) -> None:
         """Cuts a torn last line off."""
         if self.path.exists():
-            whole = self.path.read_bytes().rpartition(b"\n")
-            os.truncate(self.path, len(whole[0]) + len(whole[1]))
+            with self.path.open("rb+") as stream:
+                stream.truncate(_end_of_lines(stream))
 
     def replace(self, records: Iterable[Mapping[str, Any]]) -> None:
         """The file anew, atomically."""
         write_atomically(self.path, _lines(records))
 
 
-def _lines(records: Iterable[Mapping[str, Any]]) -> bytes:
-    lines = (json.dumps(record, sort_keys=True, allow_nan=False) + "\n" for record in records)
-    return "".join(lines).encode()
+def _lines(records: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    return (_encode(record).encode() + b"\n" for record in records)
+
+
+def _end_of_lines(stream: BinaryIO) -> int:
+    """Where the last whole line ends, looked for from the end: the file may be long."""
+    end = stream.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - _TAIL)
+        stream.seek(start)
+        if newline := stream.read(end - start).rfind(b"\n") + 1:
+            return start + newline
+        end = start
+    return 0

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from math import isfinite
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from agsm_bench.jsonl import Journal
 from agsm_bench.types import Score
 
+_FIELDS = tuple(each.name for each in fields(Score))
+_fields_of = attrgetter(*_FIELDS)  # `asdict` copies deeply, which takes longer than the rest of a line
+_SHARED = ("sample_id", "metric", "version")
+"""Texts that many scores have in common."""
 _SAMPLE_ID = re.compile(r"([^/\\.][^/\\]*)/(\d{4,})")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """A score, and the hash of the image that it judges (None: there was no image to judge)."""
 
@@ -43,7 +49,8 @@ class Records:
     @cached_property
     def _verdicts(self) -> dict[str, dict[str, Verdict]]:
         verdicts: dict[str, dict[str, Verdict]] = {}
-        for verdict in self._scores.read(_parse_verdict):
+        images = self.images
+        for verdict in self._scores.read(lambda record: _parse_verdict(record, images)):
             verdicts.setdefault(verdict.score.sample_id, {})[verdict.score.metric] = verdict
         return verdicts
 
@@ -59,8 +66,9 @@ class Records:
 
     def verdicts(self) -> Iterator[Verdict]:
         """The scores that count with their images, sorted."""
-        for sample_id, row in self.scores().items():
-            yield from (Verdict(score, self.images.get(sample_id)) for score in row.values())
+        for sample_id in sorted(self._verdicts):
+            image = self.images.get(sample_id)
+            yield from (v for _, v in sorted(self._verdicts[sample_id].items()) if v.image == image)
 
     def add_image(self, sample_id: str, digest: str) -> None:
         self._samples.append([_image_record(sample_id, digest)])
@@ -115,14 +123,19 @@ def _image_record(sample_id: str, digest: str) -> Mapping[str, Any]:
 
 
 def _verdict_record(verdict: Verdict) -> Mapping[str, Any]:
-    return asdict(verdict.score) | {"image": verdict.image}
+    return dict(zip(_FIELDS, _fields_of(verdict.score), strict=True)) | {"image": verdict.image}
 
 
 def _parse_image(record: Any) -> tuple[str, str]:
-    split_id(record["sample_id"])
-    return record["sample_id"], record["sha256"]
+    sample_id = sys.intern(record["sample_id"])
+    split_id(sample_id)
+    return sample_id, record["sha256"]
 
 
-def _parse_verdict(record: Any) -> Verdict:
-    split_id(record["sample_id"])
-    return Verdict(image=record.pop("image"), score=Score(**record))
+def _parse_verdict(record: Any, images: Mapping[str, str]) -> Verdict:
+    """Equal texts are kept once: of a million samples they would be most of the memory."""
+    record |= {key: sys.intern(record[key]) for key in _SHARED if key in record}
+    sample_id, image = record["sample_id"], record.pop("image")
+    split_id(sample_id)
+    recorded = images.get(sample_id)
+    return Verdict(Score(**record), recorded if image == recorded else image)

@@ -55,7 +55,7 @@ class Detection:
     """Boolean, height x width."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Score:
     """One metric's value for one sample; `value is None` means unscored, which is never zero."""
 

@@ -11,6 +11,7 @@ import pytest
 from store_runs import SAMPLES, evaluate, means, opened, png_of, scores_of, tree, work
 
 from agsm_bench.errors import MissingError, UserError
+from agsm_bench.jsonl import Journal
 from agsm_bench.store import Run
 from agsm_bench.types import Sample
 
@@ -83,6 +84,24 @@ def test_after_a_torn_line_the_next_is_whole(tmp_path: Path) -> None:
         work(run, SAMPLES[:3])
     assert not list(Run.open(tmp_path).missing(SAMPLES[:3]))
     assert list(Run.open(tmp_path).missing(SAMPLES)) == SAMPLES[3:]
+
+
+@pytest.mark.parametrize("torn", [0, 1, 2**16 - 1, 2**16, 2**16 + 1, 3 * 2**16])
+@pytest.mark.parametrize("lines", [b"", b"1\n", b"1\n22\n"])
+def test_a_torn_line_of_any_length_is_cut_off(tmp_path: Path, lines: bytes, torn: int) -> None:
+    path = tmp_path / "some.jsonl"
+    path.write_bytes(lines + b"7" * torn)
+    assert list(Journal(path).read(int)) == [int(line) for line in lines.split()]
+    Journal(path).repair()
+    assert path.read_bytes() == lines
+
+
+def test_a_file_is_not_replaced_by_what_cannot_be_written(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "some.jsonl")
+    journal.replace([{"a": 1}])
+    with pytest.raises(ValueError, match="JSON"):
+        journal.replace([{"a": 2}, {"a": float("nan")}])
+    assert [path.read_text() for path in tmp_path.iterdir()] == ['{"a": 1}\n']
 
 
 @pytest.mark.parametrize("damage", [b"", b"PNG of", None])
