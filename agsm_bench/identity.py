@@ -56,6 +56,11 @@ def content_hash(file: Path) -> str:
     target = file.readlink() if file.is_symlink() else file
     if target.parent.name == "blobs" and len(target.name) == 64:
         return target.name  # the hub's cache names large files by their SHA-256
+    return read_hash(file)
+
+
+def read_hash(file: Path) -> str:
+    """As `content_hash`, of the contents themselves, whatever the file's name says of them."""
     try:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

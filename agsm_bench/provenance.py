@@ -1,4 +1,4 @@
-"""Where a number comes from: versions, commit, command and time. Never environment variables."""
+"""Where a number comes from: versions, commit, command and time. Never environment variables, nor secrets."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import agsm_bench
+from agsm_bench.redaction import redacted
 
 PACKAGES = (
     *("torch", "diffusers", "transformers", "accelerate", "peft", "numpy", "pillow", "scipy"),
@@ -33,7 +34,7 @@ def provenance(device: str | None = None) -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
         "device": device,
-        "command": shlex.join([_program(), *sys.argv[1:]]),
+        "command": redacted(shlex.join([_program(), *sys.argv[1:]])),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

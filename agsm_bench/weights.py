@@ -17,6 +17,8 @@ NOT_LOADED = ("feature_extractor", "image_processor", "safety_checker", "image_e
 TOKENIZER = "tokenizer"
 VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
 """Files that hold one, any of these sets."""
+LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
+"""Modules that components may come from; the last one is diffusers' own name for its safety checker."""
 WITHOUT_WEIGHTS = (TOKENIZER, "scheduler", *NOT_LOADED)
 """Those, and the ones that have no weights."""
 TOGETHER = "parts"
@@ -243,7 +245,11 @@ def _components(located: Located) -> Mapping[str, Any]:
     lists = {name: entry for name, entry in read_index(located).items() if isinstance(entry, list)}
     if wrong := [name for name, entry in lists.items() if len(entry) != 2]:
         raise MissingError(f"{located.path / INDEX} is damaged: '{wrong[0]}' has no class.", located.fix)
-    return {name: entry for name, entry in lists.items() if entry[0] is not None}
+    found = {name: entry for name, entry in lists.items() if entry[0] is not None}
+    if foreign := [name for name, (library, _) in found.items() if library not in LIBRARIES]:
+        what = f"takes '{foreign[0]}' from '{found[foreign[0]][0]}', and no module that a file names is run"
+        raise MissingError(f"{located.path / INDEX} {what}.", "Pass a model without code of its own.")
+    return found
 
 
 def _read(path: Path, located: Located) -> dict[str, Any]:

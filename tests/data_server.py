@@ -26,6 +26,8 @@ class Site:
     """The first answers are these pages, of no stated length, as somebody in between sends them."""
     skip: list[int] = field(default_factory=list)
     """The first answers begin so many bytes after what was asked, one each."""
+    redirects: list[str] = field(default_factory=list)
+    """The first answers send elsewhere."""
     asked: list[str] = field(default_factory=list)
     """The Range header of every request."""
     url: str = ""
@@ -38,6 +40,12 @@ class _Handler(BaseHTTPRequestHandler):
         site = self.site
         asked = self.headers.get("Range", "")
         site.asked.append(asked)
+        if site.redirects:
+            self.send_response(302)
+            self.send_header("Location", site.redirects.pop(0))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         if site.statuses:
             self.send_error(site.statuses.pop(0))
             return
@@ -55,6 +63,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body[: site.cut_after.pop(0)] if site.cut_after else body)
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.site.content)))
+        self.end_headers()
 
     def log_message(self, *_: Any) -> None:
         pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from upstream import folder_of
 from agsm_bench.distances import difference
 from agsm_bench.errors import MissingError
 from agsm_bench.frechet import Statistics
+from agsm_bench.identity import read_hash
 from agsm_bench.metric import Picture
-from agsm_bench.metrics.fid import CLEAN, LEGACY, METRIC
+from agsm_bench.metrics.fid import CLEAN, LEGACY, METRIC, WEIGHTS
 from agsm_bench.store import Run
 
 
@@ -60,12 +62,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Takes the scripted network of a folder for NVIDIA's."""
+
+    def take(where: Path) -> None:
+        digest = read_hash(where / "inception-2015-12-05.pt")
+        monkeypatch.setitem(vars(WEIGHTS[CLEAN]), "sha256", digest)
+
+    return take
+
+
 def resized(resize: Any, shown: list[Picture]) -> torch.Tensor:
     """A batch as clean-fid makes it, [n, 3, 299, 299]."""
     return torch.from_numpy(np.stack([resize(np.asarray(each.image)).transpose(2, 0, 1) for each in shown]))
 
 
-def test_features_of_clean_are_clean_fids(folder: Path) -> None:
+def test_features_of_clean_are_clean_fids(folder: Path, taken: Callable[[Path], None]) -> None:
+    taken(folder)
     from cleanfid.inception_torchscript import InceptionV3W
     from cleanfid.resize import build_resizer
 
@@ -130,11 +144,18 @@ def test_warnings_of_the_process_stay_as_they_were(folder: Path) -> None:
         assert not [each for each in warnings.filters if each[0] == "ignore" and each[2] is Warning]
 
 
-def test_files_of_other_models(folder: Path, tmp_path: Path) -> None:
+def test_no_other_script_is_run(folder: Path) -> None:
+    with pytest.raises(MissingError, match="code of another is not run"):
+        METRIC.load([CLEAN], weight_files(METRIC, CLEAN, folder), "cpu")
+
+
+def test_files_of_other_models(tmp_path: Path, taken: Callable[[Path], None]) -> None:
     (tmp_path / "inception-2015-12-05.pt").write_text("no network")
+    taken(tmp_path)
     with pytest.raises(MissingError, match="is no Inception network"):
         METRIC.load([CLEAN], weight_files(METRIC, CLEAN, tmp_path), "cpu")
     torch.jit.script(Scripted(10).eval()).save(str(tmp_path / "inception-2015-12-05.pt"))
+    taken(tmp_path)
     judge = METRIC.load([CLEAN], weight_files(METRIC, CLEAN, tmp_path), "cpu")
     with pytest.raises(MissingError, match="gives 10 features, and Inception has 2048"):
         judge.judge(CLEAN, [judge.prepare(CLEAN, pictures()[0])])
@@ -144,8 +165,9 @@ def test_files_of_other_models(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path, taken: Callable[[Path], None]) -> Path:
     """Twelve pictures and twelve references; the cache of statistics in a folder of its own."""
+    taken(folder)
     monkeypatch.setattr("agsm_bench.scoring.reference_sets.cache_folder", lambda: tmp_path / "cache")
     for name, seed in (("images", 0), ("references", 100)):
         (tmp_path / name).mkdir()

@@ -92,11 +92,11 @@ def test_a_download_is_checked_and_done_once(server: str, torch_home: Path) -> N
     weight = WeightFile("net.pth", url=f"{server}/net.pth", sha256=DIGEST[:8])
     assert get(weight).read_bytes() == CONTENTS
     assert get(WeightFile("net.pth", url="http://localhost:1/gone")) == torch_home / "net.pth"
-    for wrong in (
-        WeightFile("new.pth", url=f"{server}/net.pth", sha256="00000000"),
-        WeightFile("new.pth", url=f"{server}/absent.pth"),
+    for wrong, words in (
+        (WeightFile("new.pth", url=f"{server}/net.pth", sha256="00000000"), "is another file by now"),
+        (WeightFile("new.pth", url=f"{server}/absent.pth"), "cannot be downloaded"),
     ):
-        with pytest.raises(MissingError, match="cannot be downloaded"):
+        with pytest.raises(MissingError, match=words):
             get(wrong)
         assert [path.name for path in torch_home.iterdir()] == ["net.pth"]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agsm_bench.cli.report import writable
+from agsm_bench.terminal import plain_console
 
 if TYPE_CHECKING:
     from agsm_bench.report.claims import Claims, Judged
@@ -95,10 +96,9 @@ def _markdown(claims: Claims, judged: Sequence[Judged]) -> str:
 
 def terminal(claims: Claims, judged: Sequence[Judged]) -> str:
     """The findings as they are printed on the terminal."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = plain_console(highlight=False)
     if not console.is_terminal:
         console.width = 130
     table = Table(box=None, pad_edge=False)

@@ -13,6 +13,7 @@ from agsm_bench.cli.encode import encode
 from agsm_bench.data import places
 from agsm_bench.data.table import DATASETS, Dataset, dataset
 from agsm_bench.errors import ExitCode, MissingError, UserError
+from agsm_bench.terminal import plain_console
 
 Name = Annotated[str, typer.Argument(help="Name of the dataset, see `agsm-bench data list`.")]
 
@@ -43,7 +44,6 @@ def list_data(
     if format == "json":
         typer.echo(json.dumps([_as_json(one, states[name]) for name, one in DATASETS.items()], indent=1))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -51,7 +51,7 @@ def list_data(
         table.add_column(heading, justify="right" if heading == "download" else "left", no_wrap=heading != "what")
     for name, one in DATASETS.items():
         table.add_row(name, states[name], _size(one), one.licence, one.holds)
-    console = Console(highlight=False)
+    console = plain_console(highlight=False)
     if not console.is_terminal:
         console.width = 130
     console.print(table)

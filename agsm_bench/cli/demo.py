@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from agsm_bench.terminal import plain_console
+
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of the demo; resumes what is in it.")] = Path("demo"),
@@ -25,7 +27,5 @@ def demo(
     except KeyboardInterrupt as error:
         fix = "Run the same command to go on."
         raise UserError(f"Interrupted; {out} keeps what is done.", fix, ExitCode.INTERRUPTED) from error
-    from rich.console import Console
-
-    Console().print(comparison_table(folders.base, folders.agsm))
+    plain_console().print(comparison_table(folders.base, folders.agsm))
     typer.echo(f"Images side by side: {folders.page}")

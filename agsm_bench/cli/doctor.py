@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
 from textwrap import wrap
@@ -16,6 +16,8 @@ from agsm_bench.cli.options import pick, with_flags
 from agsm_bench.doctor.check import Check
 from agsm_bench.errors import ExitCode
 from agsm_bench.model_options import ModelOptions
+from agsm_bench.redaction import redacted
+from agsm_bench.terminal import plain_console
 from agsm_bench.training.config import TrainingOptions
 
 if TYPE_CHECKING:
@@ -49,7 +51,8 @@ def _doctor(
     """
     from agsm_bench.doctor.examine import examine
 
-    checks = list(examine(backbone, pick(ModelOptions, flags), pick(TrainingOptions, flags), out))
+    found = examine(backbone, pick(ModelOptions, flags), pick(TrainingOptions, flags), out)
+    checks = [replace(check, says=redacted(check.says), fix=redacted(check.fix)) for check in found]
     if json_:
         typer.echo(
             json.dumps({"ok": not any(c.fails for c in checks), "checks": [asdict(c) for c in checks]}, indent=1)
@@ -64,10 +67,9 @@ doctor = with_flags(_doctor, ModelOptions, TrainingOptions)
 
 
 def _show(checks: Sequence[Check], backbone: str | None) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False)
+    console = plain_console(highlight=False)
     if not console.is_terminal:
         console.width = WIDTH
     width = max(len(check.name) for check in checks)

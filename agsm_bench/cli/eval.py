@@ -13,6 +13,7 @@ from agsm_bench.errors import ExitCode, UserError
 from agsm_bench.model_options import ModelOptions
 from agsm_bench.plugins import full_name
 from agsm_bench.request import Editing, EvaluationOptions, Request, Scoring
+from agsm_bench.terminal import plain_console
 from agsm_bench.unigenbench.options import JudgeOptions
 
 
@@ -140,9 +141,7 @@ def show(summary: dict[str, Any], folder: Path, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(summary))
         return
-    from rich.console import Console
-
     from agsm_bench.report.summary import summary_table
 
-    Console().print(summary_table(summary))
+    plain_console().print(summary_table(summary))
     typer.echo(f"Run folder: {folder}")

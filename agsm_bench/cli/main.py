@@ -11,6 +11,8 @@ import typer
 import agsm_bench
 from agsm_bench.errors import UserError
 from agsm_bench.parallel import launched, leave
+from agsm_bench.redaction import redacted
+from agsm_bench.terminal import plain
 
 HELP = """Train soft tokens, evaluate text-to-image models, rebuild the paper's tables.
 
@@ -140,7 +142,7 @@ def _run() -> None:
 def _end(error: UserError) -> NoReturn:
     processes = launched()
     who = f" (process {processes.rank} of {processes.count})" if processes.count > 1 else ""
-    print(f"agsm-bench{who}: {error}", file=sys.stderr)
+    print(plain(redacted(f"agsm-bench{who}: {error}")), file=sys.stderr)
     sys.exit(int(error.code))
 
 

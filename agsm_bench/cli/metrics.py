@@ -32,12 +32,15 @@ def get(
     names: Annotated[list[str], typer.Argument(help="Full names of metrics, or detectors; see `agsm-bench list`.")],
 ) -> None:
     """Download the weights of metrics and detectors into the hub's cache, or torch's."""
+    from agsm_bench.cli.progress import phases
     from agsm_bench.scoring.download import get as get_file
     from agsm_bench.scoring.download import weights_of
 
     for name, weights in weights_of(names).items():
         for weight in weights:
-            typer.echo(f"{name}: {get_file(weight)}")
+            with phases(weight.file, in_bytes=("download",)) as show:
+                path = get_file(weight, show)
+            typer.echo(f"{name}: {path}")
         if not weights:
             typer.echo(f"{name} needs no weights.")
 

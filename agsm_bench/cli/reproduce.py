@@ -19,6 +19,7 @@ from agsm_bench.report.fills import Size
 from agsm_bench.report.render import to_terminal
 from agsm_bench.report.runs import REPRODUCED
 from agsm_bench.report.tables import join
+from agsm_bench.terminal import plain_console
 from agsm_bench.types import Domain
 
 if TYPE_CHECKING:
@@ -168,11 +169,9 @@ def _alone(folder: Path) -> Iterator[None]:
 @contextmanager
 def _progress() -> Iterator[Notice]:
     """A line for every run that ends and, on a terminal, one that is kept up to date."""
-    from rich.console import Console
-
     from agsm_bench.reproduce.execute import State
 
-    console = Console(stderr=True, highlight=False)
+    console = plain_console(stderr=True, highlight=False)
     with console.status("Looking at what is there …") as status:
 
         def show(state: State, ended: Job | None) -> None:

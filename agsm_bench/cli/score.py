@@ -12,6 +12,7 @@ from agsm_bench.cli.options import pick, with_flags
 from agsm_bench.errors import ExitCode, UserError
 from agsm_bench.plugins import full_name
 from agsm_bench.request import Scoring
+from agsm_bench.terminal import plain_console
 from agsm_bench.types import Domain
 from agsm_bench.unigenbench.options import JudgeOptions
 
@@ -176,8 +177,6 @@ def _score_imported(
 
 def _show_results(path: Path, as_json: bool) -> None:
     """A results file's summary."""
-    from rich.console import Console
-
     from agsm_bench.geneval_results import read_results
     from agsm_bench.report.summary import results_table
     from agsm_bench.store import interval_record
@@ -187,14 +186,12 @@ def _show_results(path: Path, as_json: bool) -> None:
         metrics = {name: interval_record(interval) for name, interval in found.metrics.items()}
         typer.echo(json.dumps({"images": found.images, "metrics": metrics, "warnings": found.warnings}))
     else:
-        Console().print(results_table(path.name, found.metrics, found.warnings))
+        plain_console().print(results_table(path.name, found.metrics, found.warnings))
 
 
 def _score_images(
     images: Path, prompts: Path | None, masks: Path | None, out: Path, names: list[str], how: How, as_json: bool
 ) -> None:
-    from rich.console import Console
-
     from agsm_bench.cli.progress import phases
     from agsm_bench.report.metrics_table import scores_table
     from agsm_bench.scoring.collection import score_collection
@@ -209,7 +206,7 @@ def _score_images(
     if as_json:
         typer.echo(json.dumps(summary))
         return
-    Console().print(scores_table(summary))
+    plain_console().print(scores_table(summary))
     typer.echo(f"Scores: {out}")
 
 

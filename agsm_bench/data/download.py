@@ -1,4 +1,4 @@
-"""One file over HTTP: goes on where it was cut, in this call or a later one.
+"""One file over HTTPS: goes on where it was cut, in this call or a later one.
 
 pooch and torch.hub start anew, and huggingface_hub's `http_get` refuses with HF_HUB_OFFLINE set and lets a reset
 connection end it. So: `requests` for the transfer, `tenacity` for waiting and giving up.
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agsm_bench.addresses import https_session
 from agsm_bench.data.places import ShowProgress
 from agsm_bench.errors import MissingError
 
@@ -25,9 +26,33 @@ TIMEOUT = 30.0
 CHUNK = 1 << 16
 """Bytes; what had arrived of the last one is lost when a connection is cut."""
 
+PLAIN = {"Accept-Encoding": "identity"}
+"""Asks for the bytes as they are: a range of a packed answer would be of no use."""
+
 
 class CutError(Exception):
     """The connection ended early, and nothing new arrived."""
+
+
+def size_of(url: str) -> int:
+    """Bytes of a file of the web.
+
+    Raises:
+        MissingError: the server does not say, has no such file, or cannot be reached.
+    """
+    import requests
+
+    try:
+        with https_session() as session:
+            answer = session.head(url, headers=PLAIN, allow_redirects=True, timeout=TIMEOUT)
+            answer.raise_for_status()
+    except requests.RequestException as error:
+        raise MissingError(
+            f"{url} cannot be downloaded ({error}).", "Look at the connection, and try again."
+        ) from error
+    if (total := _total(answer.headers)) is None:
+        raise MissingError(f"{url} does not say its size.", "Download it by hand.")
+    return total
 
 
 def download(url: str, part: Path, size: int, show: ShowProgress) -> None:
@@ -61,8 +86,8 @@ def _more(url: str, part: Path, size: int, most: int, show: ShowProgress) -> int
     """One request for what lacks; the size that the part then has, which is more than `most`."""
     import requests
 
-    headers = {"Range": f"bytes={part.stat().st_size}-", "Accept-Encoding": "identity"}
-    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+    headers = {"Range": f"bytes={part.stat().st_size}-", **PLAIN}
+    with https_session() as session, session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
         if response.status_code == 429 or response.status_code >= 500:
             raise CutError(f"{response.status_code} {response.reason}")
         if response.status_code != requests.codes.requested_range_not_satisfiable:

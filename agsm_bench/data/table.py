@@ -24,7 +24,7 @@ class Dataset:
     size: int | None
     """Bytes of the file at `url`; None where not known."""
     checksum: str | None
-    """`md5:…` or `sha256:…` of that file; None where none is published."""
+    """`sha256:…` of that file; None where none is published."""
     folder: str
     """Where it goes, below the data folder."""
     anchor: str
@@ -35,13 +35,13 @@ class Dataset:
     """How many they are; None where not known."""
 
 
-_COCO = "http://images.cocodataset.org"
+_COCO = "https://s3.amazonaws.com/images.cocodataset.org"
 _COCO_PAGE = "https://cocodataset.org/#download"
 # cocodataset.org/#termsofuse: "The COCO Consortium does not own the copyright of the images."
 _COCO_IMAGES = "Flickr Terms of Use, each image its own"
 
-# Sizes and MD5s of the COCO archives are not on COCO's page; many independent downloaders state the same ones
-# (PaddleDetection, FiftyOne's LVIS, fast.ai). Over https their server's certificate does not match its name.
+# The bucket behind images.cocodataset.org, whose certificate does not match that name. Sizes and hashes of the archives
+# are not on COCO's page; many independent downloaders state the same ones.
 DATASETS: Mapping[str, Dataset] = {
     dataset.name: dataset
     for dataset in (
@@ -52,7 +52,7 @@ DATASETS: Mapping[str, Dataset] = {
             page=_COCO_PAGE,
             url=f"{_COCO}/zips/train2017.zip",
             size=19_336_861_798,
-            checksum="md5:cced6f7f71b7629ddf16f17bbcfab6b2",
+            checksum="sha256:69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929",
             folder="coco/train2017",
             anchor="000000000009.jpg",
             wanted=("*.jpg",),
@@ -65,7 +65,7 @@ DATASETS: Mapping[str, Dataset] = {
             page=_COCO_PAGE,
             url=f"{_COCO}/zips/val2017.zip",
             size=815_585_330,
-            checksum="md5:442b8da7639aecaf257c1dceb8ba8c80",
+            checksum="sha256:4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05",
             folder="coco/val2017",
             anchor="000000000139.jpg",
             wanted=("*.jpg",),
@@ -78,7 +78,7 @@ DATASETS: Mapping[str, Dataset] = {
             page=_COCO_PAGE,
             url=f"{_COCO}/annotations/annotations_trainval2017.zip",
             size=252_907_541,
-            checksum="md5:f4bbac642086de4f52a3fdda2de5fa2c",
+            checksum="sha256:113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268",
             folder="coco/annotations",
             anchor="captions_val2017.json",
             wanted=("captions_train2017.json", "captions_val2017.json"),

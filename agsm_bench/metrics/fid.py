@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from agsm_bench.errors import MissingError
+from agsm_bench.identity import read_hash
 from agsm_bench.metric import Files, ImageMetric, Picture, Variant
 from agsm_bench.weight_files import WeightFile
 
@@ -22,11 +23,12 @@ WEIGHTS = {
     CLEAN: WeightFile(
         "inception-2015-12-05.pt",
         url="https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt",
+        sha256="f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4",
     ),
     LEGACY: WeightFile(
         "pt_inception-2015-12-05-6726825d.pth",
         url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
-        sha256="6726825d",
+        sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
     ),
 }
 FEATURES = 2048
@@ -70,9 +72,17 @@ def load(names: Sequence[str], files: Files, device: str) -> FidJudge:
 
 
 def _clean(path: Path, device: str) -> Callable[[Any], Any]:
-    """NVIDIA's TorchScript of the original network, without the resize that is in it."""
+    """NVIDIA's TorchScript of the original network, without the resize that is in it.
+
+    TorchScript is code, so no other file than that of the hash above is loaded.
+    """
     import torch
 
+    if read_hash(path) != WEIGHTS[CLEAN].sha256:
+        raise MissingError(
+            f"{path} is not NVIDIA's Inception network, and code of another is not run.",
+            f"Get it: agsm-bench metrics get {CLEAN}",
+        )
     try:
         layers = torch.jit.load(str(path), map_location=device).eval().layers
     except (RuntimeError, AttributeError, ValueError) as error:

@@ -17,11 +17,11 @@ from agsm_bench.weight_files import WeightFile
 
 UNEDITED = "lpips/squeeze-unedited"
 BACKBONES = {
-    net: WeightFile(f"{name}.pth", url=f"https://download.pytorch.org/models/{name}.pth", sha256=name[-8:])
-    for net, name in (
-        ("alex", "alexnet-owt-7be5be79"),
-        ("vgg", "vgg16-397923af"),
-        ("squeeze", "squeezenet1_1-b8a52dc0"),
+    net: WeightFile(f"{name}.pth", url=f"https://download.pytorch.org/models/{name}.pth", sha256=digest)
+    for net, name, digest in (
+        ("alex", "alexnet-owt-7be5be79", "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02"),
+        ("vgg", "vgg16-397923af", "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),
+        ("squeeze", "squeezenet1_1-b8a52dc0", "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b"),
     )
 }
 SMALLEST = {"alex": 31, "vgg": 16, "squeeze": 17}

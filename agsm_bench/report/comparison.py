@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from agsm_bench.report.runs import SHARES
+from agsm_bench.terminal import plain_console
 
 if TYPE_CHECKING:
     from agsm_bench.compare import Comparison, Finding
@@ -119,11 +120,10 @@ def to_junit(found: Comparison) -> str:
 def to_terminal(found: Comparison) -> str:
     """As a table, 130 columns wide where there is no terminal."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    console = plain_console(highlight=False)
     if not console.is_terminal:
         console.width = 150
     table = Table(box=SIMPLE_HEAD, pad_edge=False)

@@ -8,8 +8,10 @@ import json
 from dataclasses import asdict
 
 from agsm_bench.errors import UserError
+from agsm_bench.report.csv_cells import guarded
 from agsm_bench.report.leaderboard import Leaderboard
 from agsm_bench.report.runs import SHARES
+from agsm_bench.terminal import plain_console
 
 FURTHER = 4
 """Metrics besides the one that it is sorted by, on the terminal; the other formats have all."""
@@ -47,7 +49,7 @@ def to_csv(board: Leaderboard) -> str:
         for name, better in board.better.items():
             cell, tie = row.cells[name], row.tie if name == board.metric else ""
             numbers = [cell.value, cell.low, cell.high, cell.n, cell.clusters, cell.runs]
-            writer.writerow([row.rank, row.label, tie, name, better, *numbers])
+            writer.writerow([row.rank, guarded(row.label), tie, name, better, *numbers])
     return text.getvalue()
 
 
@@ -96,11 +98,10 @@ def to_model_index(board: Leaderboard) -> str:
 def to_terminal(board: Leaderboard) -> str:
     """The table as it is printed."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    console = plain_console(highlight=False)
     if not console.is_terminal:
         console.width = 140
     head, *rows = to_rows(board, FURTHER)

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from agsm_bench.report.commands import commands
+from agsm_bench.report.csv_cells import guarded
 from agsm_bench.report.recipes import Recipe
 from agsm_bench.report.runs import Cell
 from agsm_bench.report.tables import load_paper
+from agsm_bench.terminal import plain_console
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -117,7 +119,7 @@ def to_csv(points: Sequence[Point]) -> str:
     rows = [record(point) for point in points]
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: guarded(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 
@@ -129,10 +131,9 @@ def to_json(figure: str, title: str, points: Sequence[Point]) -> str:
 
 def to_text(title: str, points: Sequence[Point]) -> str:
     """A table a panel, with intervals; long curves are thinned."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, width=WIDTH)
+    console = plain_console(highlight=False, width=WIDTH)
     with console.capture() as captured:
         console.print(title)
         for panel, source in dict.fromkeys((point.panel, point.source) for point in points):

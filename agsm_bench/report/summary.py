@@ -199,7 +199,7 @@ def _add_count_errors(table: Table, metrics: Mapping[str, Metric], strict: bool)
     found = [(label, metrics.get(f"{name}_{tag}" if tag else name)) for name, label, tag in COUNT_ERRORS]
     present = [(label, metric) for label, metric in found if metric is not None]
     if present:
-        table.add_row("[bold]images with ↓[/]", "[bold]share[/]")
+        table.add_row("images with ↓", "share", style="bold")
     for label, metric in present:
         table.add_row(label, _value(metric), *[""] * strict, str(metric["n"]))
 
@@ -210,7 +210,7 @@ def _add_measures(table: Table, metrics: Mapping[str, Metric], strict: bool) -> 
     present += list(_image_metrics(metrics))
     if present:
         table.add_section()
-        table.add_row("[bold]measures[/]", "[bold]value[/]")
+        table.add_row("measures", "value", style="bold")
     for label, metric, scale in present:
         known = metric["value"] is not None
         value, low, high = (f"{scale * metric[key]:.3g}" if known else "" for key in ("value", "low", "high"))

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agsm_bench import plugins
+from agsm_bench.data.places import ShowProgress
 from agsm_bench.errors import MissingError
+from agsm_bench.identity import read_hash
 from agsm_bench.scoring.selection import checked_names
 from agsm_bench.weight_files import WeightFile, checkpoints_folder
 
@@ -20,8 +22,8 @@ def weights_of(names: Sequence[str]) -> dict[str, tuple[WeightFile, ...]]:
     }
 
 
-def get(weight: WeightFile) -> Path:
-    """The file, downloaded unless it is there.
+def get(weight: WeightFile, show: ShowProgress = lambda *_: None) -> Path:
+    """The file, downloaded unless it is there; `show` is told of the progress.
 
     Raises:
         MissingError: it cannot be reached, or is another file by now.
@@ -30,7 +32,7 @@ def get(weight: WeightFile) -> Path:
     if there is not None:
         return there
     try:
-        return _from_hub(weight) if weight.repo else _from_web(weight)
+        return _from_hub(weight) if weight.repo else _from_web(weight, show)
     except MissingError:
         raise
     except Exception as error:  # hub, HTTP and socket libraries have dozens of their own
@@ -44,15 +46,30 @@ def get(weight: WeightFile) -> Path:
 def _from_hub(weight: WeightFile) -> Path:
     from huggingface_hub import hf_hub_download
 
-    return Path(hf_hub_download(str(weight.repo), weight.file, revision=weight.revision))
+    path = Path(hf_hub_download(str(weight.repo), weight.file, revision=weight.revision))
+    blob = path.resolve()
+    # the hub names large files by their SHA-256, and its client compares sizes only
+    if len(blob.name) == 64 and read_hash(blob) != blob.name:
+        blob.unlink()
+        path.unlink()
+        raise MissingError(f"{weight.source} arrived damaged.", "Run the same command again.")
+    return path
 
 
-def _from_web(weight: WeightFile) -> Path:
-    from torch.hub import download_url_to_file
+def _from_web(weight: WeightFile, show: ShowProgress) -> Path:
+    from agsm_bench.data.download import download, size_of
 
     if weight.url is None:
         raise MissingError(f"{weight.file} is at no address that is known.", f"Put it into {checkpoints_folder()}.")
     path = checkpoints_folder() / weight.file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    download_url_to_file(weight.url, str(path), hash_prefix=weight.sha256, progress=True)
+    part = path.with_name(f"{path.name}.part")
+    download(weight.url, part, size_of(weight.url), show)
+    expected = weight.sha256 or ""
+    if not (found := read_hash(part)).startswith(expected):
+        part.unlink()
+        raise MissingError(
+            f"{weight.url} is another file by now: its SHA-256 begins with {found[:8]}, not with {expected[:8]}.",
+            f"Put {weight.file} into {path.parent} yourself.",
+        )
+    part.replace(path)
     return path

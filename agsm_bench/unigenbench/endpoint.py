@@ -13,6 +13,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from agsm_bench.addresses import is_own
 from agsm_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def completions_url(given: str) -> str:
     """The address of the chat completions, from that of the server, of its /v1, or of themselves.
 
     Raises:
-        UserError: it is no HTTP address.
+        UserError: it is no HTTP address, or one with a login.
     """
     try:
         parts = urlsplit(given.strip())
@@ -154,14 +155,21 @@ def completions_url(given: str) -> str:
         whole = False
     if not whole:
         raise UserError(f"--judge-url is {given!r}, which is no address.", "Use e.g. http://localhost:8000/v1.")
+    if "@" in parts.netloc:
+        raise UserError("--judge-url holds a login, which is not sent.", f"Put the server's key into {KEYS[0]}.")
     path = parts.path.rstrip("/") or "/v1"
     path = path if path.endswith("/chat/completions") else f"{path}/chat/completions"
     return parts._replace(path=path, fragment="").geturl()
 
 
-def key_from_environment() -> str | None:
-    """The key, None where there is none; raises UserError for one that no header can hold."""
-    for name in KEYS:
+def key_from_environment(url: str) -> str | None:
+    """The key for a server, None where there is none; raises UserError for one that no header can hold.
+
+    OpenAI's goes to no server that it could be read on the way to.
+    """
+    parts = urlsplit(url)
+    names = KEYS if parts.scheme == "https" or is_own(parts.hostname) else KEYS[:1]
+    for name in names:
         if key := os.environ.get(name, "").strip():
             if not (key.isascii() and key.isprintable()):
                 raise UserError(f"{name} holds signs that no key has.", f"Set it anew: export {name}=KEY")

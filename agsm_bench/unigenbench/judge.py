@@ -109,13 +109,14 @@ def endpoint_of(options: JudgeOptions) -> Endpoint:
         raise UserError("There is no judge.", "Add --judge-url, e.g. http://localhost:8000/v1, and --judge-model.")
     if not options.judge_model.strip():
         raise UserError("--judge-model is empty.", "Use the name that the judge has at its server.")
+    url = completions_url(options.judge_url)
     return Endpoint(
-        url=completions_url(options.judge_url),
+        url=url,
         model=options.judge_model.strip(),
         timeout=options.judge_timeout,
         retries=options.judge_retries,
         backoff=options.judge_backoff,
-        key=key_from_environment(),
+        key=key_from_environment(url),
     )
 
 

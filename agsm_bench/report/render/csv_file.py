@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any, get_type_hints
 
+from agsm_bench.report.csv_cells import guarded, unguarded
 from agsm_bench.report.derived import (
     Place,
     difference_to_paper,
@@ -78,7 +79,7 @@ def write_csv(found: Iterable[Record]) -> str:
     writer = csv.DictWriter(out, [field.name for field in fields(Record)], lineterminator="\n")
     writer.writeheader()
     # DictWriter writes a float with repr, which reads back as the same number
-    writer.writerows(asdict(record) for record in found)
+    writer.writerows({name: guarded(value) for name, value in asdict(record).items()} for record in found)
     return out.getvalue()
 
 
@@ -100,7 +101,7 @@ def _parsed(kind: Any, value: str | None) -> Any:
     if value is None:
         raise ValueError("a line is cut short")
     if kind is str:
-        return value
+        return unguarded(value)
     number = int if kind is int or kind == int | None else float
     return number(value) if value else None
 

@@ -22,6 +22,7 @@ from agsm_bench.report.render.grid import (
 )
 from agsm_bench.report.render.notes import section_notes, to_fill
 from agsm_bench.report.tables import JoinedSection, JoinedTable
+from agsm_bench.terminal import plain_console
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -59,9 +60,7 @@ def to_rich(joined: JoinedTable, width: int) -> Group:
 
 def to_terminal(joined: JoinedTable, to_file: bool = False) -> str:
     """The table as it is printed on the terminal, or, without one, for a file."""
-    from rich.console import Console
-
-    console = Console(highlight=False, force_terminal=False if to_file else None)
+    console = plain_console(highlight=False, force_terminal=False if to_file else None)
     if not console.is_terminal:
         console.width = WIDTH
     with console.capture() as captured:
