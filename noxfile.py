@@ -66,10 +66,9 @@ def slow(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Speed, as ratios measured in one process."""
+    """Speed, as ratios measured in one process, into results/bench.json and BENCH.md; `-- whole` takes an hour."""
     install_all(session)
-    for script in session.posargs or ("scoring", "fid"):
-        session.run("python", f"tests/bench/{script}.py", env=OFFLINE)
+    session.run("python", "tests/bench/run.py", *session.posargs, env=OFFLINE)
 
 
 def check_style(session: nox.Session) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -43,6 +44,11 @@ class ShapesPairs:
         return true & ~np.eye(len(true), dtype=bool)
 
     def _draw(self, index: int) -> tuple[Scene, str]:
-        rng = np.random.default_rng(seed_of("shapes", "held out" if self.held_out else "train", self.seed, index))
-        scene = sample_scene(rng)
-        return scene, caption(scene, rng)
+        return _drawn("held out" if self.held_out else "train", self.seed, index)
+
+
+@lru_cache(maxsize=256)  # a step asks for the picture, the caption and what else is true, in turns
+def _drawn(stream: str, seed: int, index: int) -> tuple[Scene, str]:
+    rng = np.random.default_rng(seed_of("shapes", stream, seed, index))
+    scene = sample_scene(rng)
+    return scene, caption(scene, rng)

@@ -71,7 +71,9 @@ def of(name: str, trainer: str, rounds: int) -> Iterator[Measured]:
             else:
                 ways[way] = ours(training, denoiser, held, fresh=way == "fresh")
         seconds = seconds_in_turns(ways, rounds)
-        memory = {way: peak_memory(ways[way]) / MB for way in ways}
+        weights = sum(each.nbytes for each in denoiser.network.parameters())
+        held_by = {way: weights * (2 if way == "released" and training.trainer.uses_ema else 1) for way in ways}
+        memory = {way: (held_by[way] + peak_memory(ways[way])) / MB for way in ways if way != "fresh"}
     pairs = training.options.batch**2 / median(seconds["kept"])
     what = f"{trainer} on {name}"
     yield Measured("training", f"{what}, kept / floor", ratio(seconds, "kept", "floor"), "ratio", FLOOR)
@@ -80,7 +82,7 @@ def of(name: str, trainer: str, rounds: int) -> Iterator[Measured]:
     yield Measured("training", f"{what}, released / fresh", ratio(seconds, "released", "fresh"), "ratio")
     yield Measured("training", f"{what}, pairs a second, kept", pairs, "1/s", lower_is_better=False)
     for way, peak in memory.items():
-        yield Measured("training memory", f"{what}, {way}", peak, "MB")
+        yield Measured("training", f"{what}, memory of weights and step, {way}", peak, "MB")
 
 
 def measure(rounds: int = ROUNDS) -> list[Measured]:
