@@ -122,4 +122,4 @@ def _source(name: str, folder: Path) -> str:
     if not path.is_file():
         return ""
     with readable(path, f"Score the run again: agsm-bench score {folder}"):
-        return str(json.loads(path.read_text())[name].get("reference", ""))
+        return str(json.loads(path.read_text("utf-8"))[name].get("reference", ""))

@@ -28,7 +28,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def read_json(path: Path, fix: str) -> dict[str, Any]:
     """Reads a JSON object; raises MissingError, ending with `fix`, where it is absent or damaged."""
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise MissingError(f"There is no {path}.", fix) from error
     except (OSError, ValueError) as error:

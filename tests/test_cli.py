@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -209,3 +210,11 @@ def test_out_of_memory_is_no_traceback(cli: Cli, tmp_path: Path, monkeypatch: py
     code, _, error = cli("eval", "geneval", "--limit", 1, "--out", tmp_path)
     assert code == 2
     assert "Out of memory: CUDA out of memory. Use a smaller --batch-size" in error
+
+
+def test_an_arrow_that_the_encoding_has_not_is_no_error() -> None:
+    """As in a terminal of Latin-1, or of Windows."""
+    command = [sys.executable, "-m", "agsm_bench", "report", "--table", "1"]
+    found = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": "latin-1"}, capture_output=True)
+    assert (found.returncode, found.stderr) == (0, b"")
+    assert b"Table 1" in found.stdout

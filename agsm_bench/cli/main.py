@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -121,6 +122,8 @@ def main() -> None:
 
     Several things that are missing have a line each.
     """
+    if isinstance(sys.stdout, TextIOWrapper):  # an arrow that the terminal's encoding has not is no reason to end
+        sys.stdout.reconfigure(errors="replace")
     try:
         _run()
     except SystemExit as end:

@@ -151,7 +151,7 @@ def _text_tower(config: Any, width: int) -> Any:
     from transformers import BlipTextConfig
     from transformers.models.blip.modeling_blip_text import BlipTextModel
 
-    given = json.loads(config.read_text())
+    given = json.loads(config.read_text("utf-8"))
     own = {name: given[name] for name in TEXT_SETTINGS if name in given}
     return BlipTextModel(BlipTextConfig(**own, encoder_hidden_size=width, is_decoder=True), add_pooling_layer=False)
 
