@@ -76,15 +76,15 @@ def paired(
     # a mean over seeds of equal values is off by a rounding, which is no difference
     differences = np.round(ours.values[:, chosen].mean(axis=0) - theirs.values[:, chosen].mean(axis=0), DECIMALS)
     known = np.isfinite(differences)
-    labels, clusters = np.asarray(groups)[known], np.asarray(ours.clusters)[chosen][known]
-    if len(set(clusters)) < 2 or len(set(labels)) < len(set(groups)):
+    labels, clusters = groups[known], ours.clusters[chosen][known]
+    if len(np.unique(clusters)) < 2 or len(np.unique(labels)) < len(np.unique(groups)):
         raise NotComparableError("too few prompts have a value in both")
     found = effect(differences[known][None], clusters, labels, resamples=RESAMPLES)
     sides = ((ours, run), (theirs, base))
     one = spread or pooled([spread_of(quantity, column, tags) for column, _ in sides])
     share = sum(1 / side.seeds for _, side in sides if side.trainings[0])
     of_seeds = Spread(one.variance * share, one.freedom)
-    differing = len(set(clusters[differences[known] != 0]))
+    differing = len(np.unique(clusters[differences[known] != 0]))
     return Paired(_with_seeds(found, of_seeds), float(found.draws.var()), of_seeds.variance, differing)
 
 

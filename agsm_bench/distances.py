@@ -43,21 +43,27 @@ class Difference:
 
 @dataclass(frozen=True)
 class _Set:
-    """Features of images or references, by prompt."""
+    """Features of images or references, those of a prompt together."""
 
     features: np.ndarray
     """[n, d]."""
-    members: Sequence[np.ndarray]
-    """Of each prompt, its rows."""
+    starts: np.ndarray
+    """Of each prompt, its first row."""
+    counts: np.ndarray
+    """Of each prompt, the number of its rows."""
 
     @classmethod
     def of(cls, features: np.ndarray, ids: Sequence[str], prompts: Sequence[str]) -> _Set:
         place = {prompt: i for i, prompt in enumerate(prompts)}
         labels = np.array([place[split_id(each)[0]] for each in ids])
-        return cls(features, [np.flatnonzero(labels == i) for i in range(len(prompts))])
+        counts = np.bincount(labels, minlength=len(prompts))
+        return cls(features[np.argsort(labels, kind="stable")], np.cumsum(counts) - counts, counts)
 
     def rows(self, clusters: np.ndarray) -> np.ndarray:
-        return np.concatenate([self.members[i] for i in clusters])
+        """Of all images of some prompts."""
+        counts = self.counts[clusters]
+        before = np.cumsum(counts) - counts
+        return np.repeat(self.starts[clusters] - before, counts) + np.arange(counts.sum())
 
     def drawn(self, clusters: np.ndarray) -> Statistics:
         return Statistics.of(self.features[self.rows(clusters)])
@@ -84,20 +90,25 @@ def difference(name: str, run: Run | None, base: Run | None) -> Difference:
         raise NotComparableError("too few prompts")
     sets = [_Set.of(store.rows(ids), ids, prompts) for store in stores]
     reference = _references(name, run, base, prompts)
-    ours, theirs = (_distance_of(each, reference) for each in sets)
+    distances = _distances_from(reference, sets)
     rng = np.random.default_rng(0)
     count = DRAWS if sets[0].features.shape[1] <= WIDE else DRAWS_OF_WIDE
     drawn = [rng.integers(len(prompts), size=len(prompts)) for _ in range(count)]
-    draws = [ours(clusters) - theirs(clusters) for clusters in drawn]
+    draws = [ours - theirs for ours, theirs in map(distances, drawn)]
     return Difference(float(np.std(draws, ddof=1)), len(prompts), len(ids))
 
 
-def _distance_of(own: _Set, reference: _Set | Statistics) -> Callable[[np.ndarray], float]:
-    """The distance of drawn prompts."""
-    if isinstance(reference, _Set):
-        return lambda clusters: distance(own.drawn(clusters), reference.drawn(clusters))
-    distance_of = distances_from(own.features, reference)
-    return lambda clusters: distance_of(own.rows(clusters))
+def _distances_from(reference: _Set | Statistics, sets: Sequence[_Set]) -> Callable[[np.ndarray], list[float]]:
+    """The distance of each set with the same prompts drawn; references that belong to prompts are drawn with them."""
+    if isinstance(reference, Statistics):
+        of_rows = [distances_from(own.features, reference) for own in sets]
+        return lambda clusters: [each(own.rows(clusters)) for each, own in zip(of_rows, sets, strict=True)]
+
+    def distances(clusters: np.ndarray) -> list[float]:
+        drawn = reference.drawn(clusters)
+        return [distance(own.drawn(clusters), drawn) for own in sets]
+
+    return distances
 
 
 def _references(name: str, run: Run, base: Run, prompts: Sequence[str]) -> _Set | Statistics:

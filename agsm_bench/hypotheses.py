@@ -15,10 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agsm_bench.stats import Floats, Labels
+from agsm_bench.stats import Floats, Labels, resampled_means
 
 BLOCK = 1000
 """Draws held in memory at once."""
+MANY = 1000
+"""Clusters from which on drawing each is several times faster than drawing how often each occurs."""
 
 
 @dataclass(frozen=True)
@@ -135,5 +137,7 @@ def _draw(groups: Sequence[tuple[Floats, Floats]], rng: np.random.Generator, siz
 
 def _resampled_means(sums: Floats, counts: Floats, rng: np.random.Generator, size: int) -> Floats:
     """[size, seeds]: means over clusters drawn with replacement, the same clusters for all seeds."""
+    if len(counts) > MANY:
+        return resampled_means(sums, counts, rng, size).T
     times = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size).astype(np.float64)
     return np.asarray((times @ sums.T) / (times @ counts)[:, None])

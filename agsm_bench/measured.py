@@ -11,11 +11,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agsm_bench import plugins
 from agsm_bench.benchmark import Benchmark
@@ -24,8 +27,7 @@ from agsm_bench.geneval import CORRECT, STRICT, TOO_FEW, TOO_MANY
 from agsm_bench.geneval_prompts import TAGS
 from agsm_bench.identity import canonical_json
 from agsm_bench.manifest import Manifest, load_manifest
-from agsm_bench.records import split_id
-from agsm_bench.report.evidence import SCORES, Values, sample_values
+from agsm_bench.report.evidence import SCORES, Values, sample_values, values_of
 from agsm_bench.report.files import readable
 from agsm_bench.stats import Floats
 from agsm_bench.store import Run
@@ -51,10 +53,16 @@ class Column:
     version: str | None = None
     """Of what judged it; None: not kept, or not all of one version."""
 
-    @property
-    def clusters(self) -> list[str]:
-        """The prompt, or the group, of each unit."""
-        return [unit.partition("/")[0] for unit in self.units]
+    @cached_property
+    def prompts(self) -> list[str]:
+        """The prompts, or groups, of the units; sorted."""
+        return sorted({unit.partition("/")[0] for unit in self.units})
+
+    @cached_property
+    def clusters(self) -> NDArray[np.intp]:
+        """Of each unit, the place of its prompt or group in `prompts`."""
+        places = {prompt: place for place, prompt in enumerate(self.prompts)}
+        return np.array([places[unit.partition("/")[0]] for unit in self.units])
 
 
 @dataclass(frozen=True)
@@ -112,7 +120,7 @@ def read_run(folder: Path) -> Measured:
     _check_whole(folder, manifest, summary)
     kept = (folder / SCORES).is_file()
     run = Run.open(folder)
-    values = sample_values(folder)
+    values = sample_values(folder) if kept else values_of(run)
     benchmark: Benchmark = plugins.load("benchmarks", manifest.spec.benchmark)
     columns = {} if kept else _of_groups(run, benchmark)
     columns |= _columns(values, {} if kept else _versions(run))
@@ -122,7 +130,7 @@ def read_run(folder: Path) -> Measured:
         spec=manifest.spec,
         trainings=(_training(manifest),),
         limited=manifest.limited,
-        prompts=_prompts_hash(folder, manifest.spec, tags),
+        prompts=_prompts_hash(run, tags),
         columns=columns,
         summaries=({k: float(m["value"]) for k, m in summary["metrics"].items() if m["value"] is not None},),
         unscored=int(summary["unscored"]),
@@ -135,7 +143,7 @@ def read_run(folder: Path) -> Measured:
 def prompt_tags(spec: RunSpec, samples: Sequence[str] | Values) -> dict[str, str]:
     """The tag of each prompt that a run asked; raises UserError for prompts that this version does not have."""
     known = {p.id: p.tag for p in plugins.load("benchmarks", spec.benchmark).prompts(spec.domain)}
-    asked = sorted({split_id(sample)[0] for sample in samples})
+    asked = sorted({sample.partition("/")[0] for sample in samples})
     if strange := [prompt for prompt in asked if prompt not in known]:
         raise UserError(
             f"{spec.benchmark} has no prompt {strange[0]}: the run is of another version.",
@@ -150,11 +158,15 @@ def quantities(columns: Mapping[str, Column], tags: Mapping[str, str]) -> dict[s
     return {quantity.name: quantity for quantity in found}
 
 
-def select(quantity: Quantity, column: Column, tags: Mapping[str, str]) -> tuple[list[int], list[str]]:
+def select(
+    quantity: Quantity, column: Column, tags: Mapping[str, str]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Which of a column's units count for a quantity, and the group of each: groups weigh equally."""
-    of_units = [tags.get(cluster, "") for cluster in column.clusters]
-    chosen = [i for i, tag in enumerate(of_units) if quantity.over != "tag" or tag == quantity.tag]
-    return chosen, [of_units[i] if quantity.over == "tags" else "" for i in chosen]
+    names, of_prompts = np.unique([tags.get(prompt, "") for prompt in column.prompts], return_inverse=True)
+    of_units = of_prompts[column.clusters]
+    counts = (names == quantity.tag)[of_units] if quantity.over == "tag" else np.ones(len(of_units), bool)
+    chosen = np.flatnonzero(counts)
+    return chosen, of_units[chosen] if quantity.over == "tags" else np.zeros_like(chosen)
 
 
 def directions(names: Sequence[str], spec: RunSpec) -> dict[str, Direction]:
@@ -193,10 +205,10 @@ def _quantities(column: str, tags: Sequence[str]) -> list[Quantity]:
 def value_of(quantity: Quantity, column: Column, tags: Mapping[str, str], seed: int = 0) -> float:
     """Of one training seed; nan where nothing is scored."""
     chosen, groups = select(quantity, column, tags)
-    values, labels = column.values[seed][chosen], np.asarray(groups)
+    values, every = column.values[seed][chosen], np.unique(groups)
     known = np.isfinite(values)
-    means = [values[known & (labels == group)].mean() for group in sorted(set(groups)) if known[labels == group].any()]
-    return float(np.mean(means)) if len(means) == len(set(groups)) and means else math.nan
+    means = [values[own].mean() for group in every if (own := known & (groups == group)).any()]
+    return float(np.mean(means)) if len(means) == len(every) and means else math.nan
 
 
 def _check_whole(folder: Path, manifest: Manifest, summary: Mapping[str, Any]) -> None:
@@ -222,9 +234,8 @@ def _columns(values: Values, versions: Mapping[str, str]) -> dict[str, Column]:
 
 def _versions(run: Run) -> dict[str, str]:
     found: dict[str, set[str]] = {}
-    for row in run.scores().values():
-        for name, score in row.items():
-            found.setdefault(name, set()).add(score.version)
+    for verdict in run.records.verdicts():
+        found.setdefault(verdict.score.metric, set()).add(verdict.score.version)
     return {name: next(iter(own)) for name, own in found.items() if len(own) == 1}
 
 
@@ -243,16 +254,15 @@ def _training(manifest: Manifest) -> Mapping[str, Any] | None:
     return made if any(made.values()) else None
 
 
-def _prompts_hash(folder: Path, spec: RunSpec, tags: Mapping[str, str]) -> str:
+def _prompts_hash(run: Run, tags: Mapping[str, str]) -> str:
     """Of what the run's own metadata lines say; of a run that is kept without images, of this version's prompts."""
+    spec = run.manifest.spec
     texts = {p.id: p.text for p in plugins.load("benchmarks", spec.benchmark).prompts(spec.domain)}
-    run = Run.open(folder)
     asked = []
     for prompt, tag in tags.items():
         path = run.metadata_path(f"{prompt}/0000")
-        if path.is_file():
-            with readable(path, "Run the run's agsm-bench eval command again."):
-                texts[prompt] = str(json.loads(path.read_bytes())["prompt"])
+        with readable(path, "Run the run's agsm-bench eval command again."), suppress(FileNotFoundError):
+            texts[prompt] = str(json.loads(path.read_bytes())["prompt"])
         asked.append([prompt, texts[prompt], tag])
     return hashlib.sha256(canonical_json(asked).encode()).hexdigest()
 

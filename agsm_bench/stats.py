@@ -36,14 +36,19 @@ class _Totals:
     def mean(self) -> float:
         return float(self.sums.sum() / self.counts.sum())
 
-    def resampled_means(self, rng: np.random.Generator, resamples: int) -> Floats:
-        clusters = len(self.sums)
-        rows = max(1, _BLOCK // clusters)
-        blocks = []
-        for start in range(0, resamples, rows):
-            drawn = rng.integers(clusters, size=(min(rows, resamples - start), clusters))
-            blocks.append(self.sums[drawn].sum(axis=1) / self.counts[drawn].sum(axis=1))
-        return np.concatenate(blocks)
+
+def resampled_means(sums: Floats, counts: Floats, rng: np.random.Generator, resamples: int) -> Floats:
+    """[..., resamples]: means over clusters drawn with replacement, of sums [..., clusters] and counts [clusters].
+
+    All rows of sums share the draws.
+    """
+    clusters = len(counts)
+    rows = max(1, _BLOCK // clusters)
+    blocks = []
+    for start in range(0, resamples, rows):
+        drawn = rng.integers(clusters, size=(min(rows, resamples - start), clusters))
+        blocks.append(sums[..., drawn].sum(axis=-1) / counts[drawn].sum(axis=-1))
+    return np.concatenate(blocks, axis=-1)
 
 
 def bootstrap_mean(
@@ -80,7 +85,7 @@ def bootstrap_macro_mean(
     low = high = math.nan
     if all(len(group.sums) > 1 for group in totals):
         rng = np.random.default_rng(seed)
-        means = np.mean([group.resampled_means(rng, resamples) for group in totals], axis=0)
+        means = np.mean([resampled_means(group.sums, group.counts, rng, resamples) for group in totals], axis=0)
         low, high = map(float, np.quantile(means, [(1 - level) / 2, (1 + level) / 2]))
     return Interval(value, low, high, n=np.size(values), clusters=sum(len(group.sums) for group in totals))
 

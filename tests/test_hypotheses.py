@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
-from agsm_bench.hypotheses import Spread, effect, holm, pooled
+from agsm_bench.hypotheses import MANY, Spread, effect, holm, pooled
 from agsm_bench.stats import paired_difference
 from agsm_bench.student import student
 
@@ -121,3 +123,14 @@ def test_holm_never_exceeds_one_nor_falls_below_the_raw_value() -> None:
 def test_what_has_no_effect_is_refused(values: list[float]) -> None:
     with pytest.raises(ValueError, match=r"need \[seeds|must be finite"):
         effect(values, ["a", "b"], [0, 0])  # type: ignore[arg-type]
+
+
+def test_many_prompts_are_drawn_as_few_are() -> None:
+    rng = np.random.default_rng(0)
+    clusters = np.arange(4 * (MANY + 200)) // 4
+    values = rng.normal(1, 1, (2, MANY + 200)).repeat(4, axis=1)[:, : len(clusters)]
+    found = effect(values, clusters, [0] * len(clusters), spread=Spread(0.0, 0))
+    expected = values.mean(axis=0)[::4].std() / math.sqrt(MANY + 200)
+    assert found.draws.mean() == pytest.approx(values.mean(), abs=0.1 * expected)
+    assert found.draws.std() == pytest.approx(expected, rel=0.05)
+    assert found.clusters == MANY + 200

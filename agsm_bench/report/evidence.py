@@ -46,16 +46,21 @@ def sample_values(folder: Path) -> Values:
     """
     path = folder / SCORES
     if not path.is_file():
-        scores = Run.open(folder).scores()
-        if not scores:
-            raise MissingError(f"{folder} holds no scores.", f"Score it: agsm-bench score {folder}")
-        return {key: {name: score.value for name, score in row.items()} for key, row in scores.items()}
+        return values_of(Run.open(folder))
     expected = read_summary(folder)["expected"]
     with readable(path, AGAIN):
         rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), strict=True))
         if len(rows) != expected:
             raise ValueError(f"{len(rows)} of {expected} samples")
         return {"/".join(split_id(row.pop("sample_id"))): {k: _read(v) for k, v in row.items()} for row in rows}
+
+
+def values_of(run: Run) -> Values:
+    """Every score of a run that has its images; raises as `sample_values`."""
+    scores = run.scores()
+    if not scores:
+        raise MissingError(f"{run.folder} holds no scores.", f"Score it: agsm-bench score {run.folder}")
+    return {key: {name: score.value for name, score in row.items()} for key, row in scores.items()}
 
 
 def keep(folder: Path, into: Path) -> Path | None:
