@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agsm_bench.errors import MissingError
+from agsm_bench.faults import BACK
 from agsm_bench.jsonl import write_atomically, writing
 
 
@@ -18,6 +19,15 @@ def ensure_writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+
+
+def check_there(file: Path) -> None:
+    """Before a change of a folder that has the file; raises MissingError where it has gone.
+
+    Moved away or unmounted, it is not to be begun anew at its old place.
+    """
+    if not file.is_file():
+        raise MissingError(f"{file.parent} has lost its {file.name}: the folder was moved, or its disk is gone.", BACK)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

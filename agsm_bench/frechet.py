@@ -40,7 +40,7 @@ class Statistics:
     n: int
     """Samples behind it."""
     source: str = ""
-    """The file that it is kept in."""
+    """The file that it is kept in; empty where it is not."""
 
     @classmethod
     def of(cls, features: np.ndarray) -> Statistics:
@@ -56,7 +56,7 @@ class Statistics:
         """An npz file with `mu`, `sigma`, `n`, and what it was made of as JSON."""
         stream = io.BytesIO()
         np.savez(stream, mu=self.mean, sigma=self.covariance, n=self.n, made_of=_json(made_of))
-        write_atomically(path, stream.getvalue())
+        write_atomically(path, stream.getvalue(), shared=True)
 
     @classmethod
     def load(cls, path: Path, made_of: Mapping[str, Any] | None = None) -> Statistics:

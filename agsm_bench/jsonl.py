@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from agsm_bench.errors import MissingError, UserError
+from agsm_bench.faults import advice
 
 T = TypeVar("T")
 
@@ -22,21 +23,25 @@ _encode = json.JSONEncoder(sort_keys=True, allow_nan=False).encode
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """A disk that is full or a folder that is not ours is the user's to mend, without a traceback."""
+def writing(folder: Path, elsewhere: str = "use another --out") -> Iterator[None]:
+    """A disk that is full or a folder that is not ours is the user's to mend, without a traceback.
+
+    `elsewhere`: how to name another folder.
+    """
     try:
         yield
     except OSError as error:
         reason = error.strerror or error
-        raise UserError(f"{folder} cannot be written ({reason}).", "Free space there, or use another --out.") from error
+        raise UserError(f"{folder} cannot be written ({reason}).", advice(error.errno, elsewhere)) from error
 
 
-def write_atomically(path: Path, data: bytes | Iterable[bytes], *, sync: bool = True) -> None:
+def write_atomically(path: Path, data: bytes | Iterable[bytes], *, sync: bool = True, shared: bool = False) -> None:
     """A reader sees the old file or the new one, never a part. `data` may come in pieces.
 
-    The name of the part is always the same: whoever writes the file again also replaces a leftover.
+    The name of the part is always the same: whoever writes the file again also replaces a leftover. Files that
+    no lock keeps for one process are `shared`, and each process has a part of its own.
     """
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part" if shared else f".{path.name}.part")
     try:
         with part.open("wb") as stream:
             stream.writelines([data] if isinstance(data, bytes) else data)
@@ -44,9 +49,20 @@ def write_atomically(path: Path, data: bytes | Iterable[bytes], *, sync: bool = 
             if sync:
                 os.fsync(stream.fileno())
         os.replace(part, path)
-    except (OSError, ValueError):  # a full disk is not to hold half a file, too
-        part.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:  # a full disk is not to hold half a file, too
+        if isinstance(error, OSError):
+            error.filename = str(path)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise
+
+
+def write_named(path: Path, data: bytes) -> None:
+    """A file that the user named: whole or as it was, where a link leads to, too; a pipe or device as it is."""
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+    else:
+        write_atomically(path.resolve(), data, sync=False, shared=True)  # it can be made again
 
 
 @dataclass
@@ -88,8 +104,10 @@ class Journal:
                 if self._unsynced >= SYNC_EVERY:
                     os.fsync(stream.fileno())
                     self._unsynced = 0
-        except OSError:  # a full disk takes half a line
-            self.repair()
+        except OSError as error:  # a full disk takes half a line
+            error.filename = str(self.path)
+            with suppress(OSError):
+                self.repair()
             raise
 
     def repair(self) -> None:

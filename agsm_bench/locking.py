@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from agsm_bench.errors import UserError
+from agsm_bench.faults import LOCKLESS, advice
+from agsm_bench.provenance import command
 
 OTHER_OUT = "Wait until it ends, or use another --out."
 
@@ -29,12 +31,18 @@ def alone(lock: Path, what: str | Path, fix: str = OTHER_OUT) -> Iterator[None]:
         held.acquire(timeout=0)
     except Timeout as error:
         raise UserError(f"{what} is being written by {_holder(holder)}.", fix) from error
+    except OSError as error:
+        if error.errno not in LOCKLESS:
+            raise
+        said = f"Files in {lock.parent} cannot be locked ({error.strerror})."
+        raise UserError(said, advice(error.errno)) from error
     try:
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        holder.write_text(f"process {os.getpid()} on {socket.gethostname()} since {since}")
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()} since {since}: {command()}")
         yield
     finally:
-        holder.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder may be gone
+            holder.unlink(missing_ok=True)
         held.release()
 
 

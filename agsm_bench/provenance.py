@@ -34,7 +34,7 @@ def provenance(device: str | None = None) -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
         "device": device,
-        "command": redacted(shlex.join([_program(), *sys.argv[1:]])),
+        "command": command(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -52,9 +52,11 @@ def git_state(package: Path) -> dict[str, Any] | None:
     return {"commit": commit, "dirty": changes != ""}
 
 
-def _program() -> str:
+def command() -> str:
+    """What was typed, as a shell reads it, without secrets."""
     name = Path(sys.argv[0]).name
-    return "agsm-bench" if name == "__main__.py" else name  # python -m agsm_bench
+    program = "agsm-bench" if name == "__main__.py" else name  # python -m agsm_bench
+    return redacted(shlex.join([program, *sys.argv[1:]]))
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from agsm_bench.errors import MissingError, UserError
+from agsm_bench.folders import check_there
 from agsm_bench.identity import identity
 from agsm_bench.jsonl import write_atomically, writing
 from agsm_bench.locking import alone
@@ -217,6 +218,7 @@ class Run:
         if self._held is None:
             raise RuntimeError(f"{self.folder} is not open for writing")
         with writing(self.folder):
+            check_there(self.folder / MANIFEST)
             (self.folder / SUMMARY).unlink(missing_ok=True)
             yield
 

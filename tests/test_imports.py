@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEVELS = (
-    ("types", "errors", "parallel", "torchvision_ops", "addresses", "redaction", "terminal"),
+    ("types", "errors", "faults", "parallel", "torchvision_ops", "addresses", "redaction", "terminal"),
     (
         "stats",
         "student",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agsm_bench.cli.report import writable
+from agsm_bench.jsonl import write_named
 from agsm_bench.terminal import plain_console
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def claims(
         typer.echo(text, nl=False)
         return
     with writable(out):
-        out.write_text(text, encoding="utf-8")
+        write_named(out, text.encode())
 
 
 def rows(judged: Sequence[Judged]) -> list[list[str]]:

@@ -12,6 +12,7 @@ import typer
 
 from agsm_bench.cli.report import writable
 from agsm_bench.errors import UserError
+from agsm_bench.jsonl import write_named
 
 if TYPE_CHECKING:
     from agsm_bench.compare import Comparison
@@ -91,5 +92,5 @@ def show(found: Comparison, format: Format, out: Path | None) -> None:
         typer.echo(text, nl=False)
         return
     with writable(out):
-        out.write_text(text, encoding="utf-8")
+        write_named(out, text.encode())
     typer.echo(comparison.headline(found), err=True)

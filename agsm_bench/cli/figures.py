@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from agsm_bench.errors import UserError
+from agsm_bench.jsonl import write_named
 from agsm_bench.report import figures
 from agsm_bench.report.drawing import PICTURES
 from agsm_bench.report.figures import DATA
@@ -37,7 +38,7 @@ def show(name: str, format: str, runs: Sequence[Path], out: Path | None) -> None
     elif form == "picture":
         figure.draw(points, out)
     else:
-        out.write_text(figures.as_text(name, figure, points, form), encoding="utf-8")
+        write_named(out, figures.as_text(name, figure, points, form).encode())
 
 
 def _form(format: str, out: Path | None) -> str:

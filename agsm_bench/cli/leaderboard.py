@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from agsm_bench.cli.report import writable
+from agsm_bench.jsonl import write_named
 
 
 class Format(StrEnum):
@@ -54,4 +55,4 @@ def leaderboard(
         typer.echo(text, nl=False)
         return
     with writable(out):
-        out.write_text(text, encoding="utf-8")
+        write_named(out, text.encode())

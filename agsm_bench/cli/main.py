@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from io import TextIOWrapper
@@ -10,7 +11,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import agsm_bench
-from agsm_bench.errors import UserError
+from agsm_bench.errors import ExitCode, UserError
+from agsm_bench.faults import told
 from agsm_bench.parallel import launched, leave
 from agsm_bench.redaction import redacted
 from agsm_bench.terminal import plain
@@ -25,11 +27,6 @@ agsm-bench report --table 1
 agsm-bench reproduce --table 6 --quick
 agsm-bench claims
 """
-
-NEED_LESS_MEMORY = (
-    "Use a smaller --batch-size, or --offload model (eval); --rows-per-backward 4, --gradient-checkpointing or "
-    "--dtype bfloat16 (train). `agsm-bench doctor` estimates what a training takes."
-)
 
 COMMANDS = {
     "demo": ("demo:demo", "Train AGSM on shapes-mmdit, evaluate base and tokens on GenEval, write demo/report.html."),
@@ -122,6 +119,7 @@ def main() -> None:
 
     Several things that are missing have a line each.
     """
+    _open_streams()
     if isinstance(sys.stdout, TextIOWrapper):  # an arrow that the terminal's encoding has not is no reason to end
         sys.stdout.reconfigure(errors="replace")
     try:
@@ -133,20 +131,56 @@ def main() -> None:
 
 def _run() -> None:
     try:
-        app()
-    except UserError as error:
-        _end(error)
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # what fails at the interpreter's end has no words and no code of ours
+    except BrokenPipeError:
+        _end_unheard()
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # typer's own end, with the code of a regression
+            _end_unheard()
+        raise
     except Exception as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, which only a command that uses it has imported
+        known = told(error)
+        if known is None:
             raise
-        _end(UserError(f"Out of memory: {str(error).partition('. ')[0]}.", NEED_LESS_MEMORY))
+        _end(known)
 
 
 def _end(error: UserError) -> NoReturn:
     processes = launched()
     who = f" (process {processes.rank} of {processes.count})" if processes.count > 1 else ""
-    print(plain(redacted(f"agsm-bench{who}: {error}")), file=sys.stderr)
+    try:
+        print(plain(redacted(f"agsm-bench{who}: {error}")), file=sys.stderr, flush=True)
+        sys.stdout.flush()
+    except OSError:
+        _let_go()
     sys.exit(int(error.code))
+
+
+def _end_unheard() -> NoReturn:
+    """Whoever read the output has gone, as `head` does: that needs no words."""
+    _let_go()
+    sys.exit(int(ExitCode.INTERRUPTED))
+
+
+def _let_go() -> None:
+    """What the streams still hold goes nowhere: the interpreter would try again at its end, and complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):
+        os.dup2(nowhere, number)
+    os.close(nowhere)
+
+
+def _open_streams() -> None:
+    """Closed standard streams become /dev/null: the next file opened would be number 2, and warnings go into it."""
+    while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(spare)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
 
 
 if __name__ == "__main__":

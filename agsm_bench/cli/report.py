@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 
 from agsm_bench.errors import UserError
+from agsm_bench.faults import advice
+from agsm_bench.jsonl import write_named
 from agsm_bench.report import render, tables
 from agsm_bench.report.runs import find_runs
 from agsm_bench.types import Domain
@@ -72,7 +74,7 @@ def report(
             render.write_folder(joined, format, out)
     else:
         with writable(out):
-            out.write_text(render.FORMS[format](joined[0]), encoding="utf-8")
+            write_named(out, render.FORMS[format](joined[0]).encode())
 
 
 def _figure(name: str, format: Format, domain: DomainName, runs: Sequence[Path], out: Path | None) -> None:
@@ -90,4 +92,5 @@ def writable(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror}).", "Choose another --out.") from error
+        fix = advice(error.errno, "choose another --out")
+        raise UserError(f"{out} cannot be written ({error.strerror or error}).", fix) from error

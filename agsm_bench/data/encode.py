@@ -19,6 +19,7 @@ from agsm_bench.data.latents import LatentsSpec, claim, is_whole, write
 from agsm_bench.data.places import ROOT, ShowProgress, digest
 from agsm_bench.data.unpack import not_enough_room
 from agsm_bench.errors import MissingError, UserError
+from agsm_bench.jsonl import writing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -120,13 +121,10 @@ def _writing(plan: Plan) -> Iterator[Path]:
     from agsm_bench.locking import alone
 
     folder, (index, count) = plan.spec.folder, plan.part
-    try:
+    with writing(folder, f"set {ROOT} to another folder"):
         claim(plan.spec)
         with alone(folder / f".{index}-of-{count}.lock", folder, "Wait until it ends, or use --shard i/n."):
             yield folder
-    except OSError as error:
-        fix = f"Free space there, or set {ROOT} to another folder."
-        raise UserError(f"{folder} cannot be written ({error.strerror or error}).", fix) from error
 
 
 def _left(plan: Plan, folder: Path, show: ShowProgress) -> dict[str, tuple[CocoImage, ...]]:

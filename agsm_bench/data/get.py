@@ -12,6 +12,7 @@ from typing import Literal
 
 from agsm_bench.data.download import download
 from agsm_bench.data.places import (
+    ROOT,
     ShowProgress,
     digest,
     folder_of,
@@ -27,6 +28,7 @@ from agsm_bench.data.places import (
 from agsm_bench.data.table import Dataset
 from agsm_bench.data.unpack import not_enough_room, unpack
 from agsm_bench.errors import MissingError, UserError
+from agsm_bench.jsonl import writing
 
 Outcome = Literal["there already", "got", "found"]
 """`found`: the folder was there without a record (put there by hand), and has now been recorded."""
@@ -81,13 +83,10 @@ def _only_one(data: Dataset) -> Iterator[None]:
     from agsm_bench.locking import alone
 
     lock = root() / ".parts" / f"{data.name}.lock"
-    try:
+    with writing(root(), f"set {ROOT} to another folder"):
         part_of(data).mkdir(parents=True, exist_ok=True)
         with alone(lock, data.name, "Wait until it ends."):
             yield
-    except OSError as error:
-        fix = "Free space there, or set AGSM_BENCH_DATA to another folder."
-        raise UserError(f"{root()} cannot be written ({error.strerror or error}).", fix) from error
 
 
 def _found_whole(data: Dataset) -> bool:

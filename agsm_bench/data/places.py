@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
@@ -11,6 +12,7 @@ from typing import Any, Literal
 
 from agsm_bench.data.table import Dataset
 from agsm_bench.errors import ExitCode, MissingError, UserError
+from agsm_bench.faults import denied
 from agsm_bench.folders import read_json, write_json
 
 ROOT = "AGSM_BENCH_DATA"
@@ -122,7 +124,9 @@ def damaged(data: Dataset, show: ShowProgress) -> list[str]:
     for done, (name, expected) in enumerate(files.items(), 1):
         try:
             whole = digest(folder_of(data) / name, "sha256") == expected
-        except OSError:  # gone, or a bad sector
+        except OSError as error:  # gone, or a bad sector
+            if denied(error) and error.errno != errno.EIO:
+                raise
             whole = False
         if not whole:
             wrong.append(name)

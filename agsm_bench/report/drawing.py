@@ -7,6 +7,7 @@ which is what is left of them in greyscale.
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agsm_bench.jsonl import write_named
 from agsm_bench.report.points import Point, Source, Value
 
 if TYPE_CHECKING:
@@ -119,7 +121,9 @@ def sheet(path: Path, title: str, height: float, note: str = "") -> Iterator[Fig
             figure.supxlabel(lines, x=0.01, ha="left", fontsize=PT, color=INK, linespacing=1.4)
         yield figure
         undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix, {})
-        figure.savefig(path, dpi=300, metadata={"Title": title, **undated})
+        stream = io.BytesIO()
+        figure.savefig(stream, format=path.suffix[1:], dpi=300, metadata={"Title": title, **undated})
+        write_named(path, stream.getvalue())
 
 
 def whisker(axes: Axes, x: float, axis: Axis, value: Value, color: str) -> None:

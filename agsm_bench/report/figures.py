@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from agsm_bench.errors import UserError
+from agsm_bench.jsonl import write_named
 from agsm_bench.report import ablations, bars, points, scatter, stability
 from agsm_bench.report.drawing import missing_note
 from agsm_bench.report.figure_files import NAMES, path_of, stem
@@ -88,7 +89,7 @@ def write(name: str, runs: Sequence[Run], folder: Path) -> list[Path]:
     for path in pictures:
         figure.draw(found, path)
     for path in data:
-        path.write_text(as_text(name, figure, found, path.suffix[1:]), encoding="utf-8")
+        write_named(path, as_text(name, figure, found, path.suffix[1:]).encode())
     return pictures + data
 
 

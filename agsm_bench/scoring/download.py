@@ -7,7 +7,8 @@ from pathlib import Path
 
 from agsm_bench import plugins
 from agsm_bench.data.places import ShowProgress
-from agsm_bench.errors import MissingError
+from agsm_bench.errors import MissingError, UserError
+from agsm_bench.faults import UNWRITABLE, advice
 from agsm_bench.identity import read_hash
 from agsm_bench.scoring.selection import checked_names
 from agsm_bench.weight_files import WeightFile, checkpoints_folder
@@ -37,6 +38,9 @@ def get(weight: WeightFile, show: ShowProgress = lambda *_: None) -> Path:
         raise
     except Exception as error:  # hub, HTTP and socket libraries have dozens of their own
         reason = str(error).strip().partition("\n")[0]
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
+            elsewhere = "set HF_HOME (of the hub) or TORCH_HOME to another folder"
+            raise UserError(f"{weight.source} cannot be kept ({reason}).", advice(error.errno, elsewhere)) from error
         raise MissingError(
             f"{weight.source} cannot be downloaded ({type(error).__name__}: {reason}).",
             "Look at the connection and HF_HUB_OFFLINE, and run the same command again.",

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from agsm_bench.benchmark import Read
+from agsm_bench.faults import denied
 from agsm_bench.images import open_mask, open_rgb, reason
 from agsm_bench.metric import Need, Picture
 
@@ -81,19 +82,25 @@ def _decoded(name: str, read: Read | None, decode: Callable[[bytes], T]) -> T:
     try:
         data = read()
     except OSError as error:
+        if denied(error):
+            raise
         raise ValueError(f"{name} cannot be read ({error.strerror or error})") from error
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     try:
         return decode(data)
     except Exception as error:  # Pillow's plugins raise nearly anything for damaged files
+        if denied(error):
+            raise
         raise ValueError(f"{name}: {reason(error)}") from error
 
 
 def _contents(read: Read | None) -> bytes:
     try:
         return b"-" if read is None else b"+" + read()
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if denied(error):
+            raise
         return b"absent"
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from agsm_bench.errors import UserError
+from agsm_bench.faults import denied
 from agsm_bench.images import reason
 from agsm_bench.metric import Judge, ReadsPrompts, Variant
 from agsm_bench.scoring.items import Item, Opened
@@ -164,6 +165,6 @@ def _values(seat: _Seat, inputs: Sequence[Any]) -> list[Any]:
         if len(inputs) > 1:
             half = len(inputs) // 2
             return _values(seat, inputs[:half]) + _values(seat, inputs[half:])
-        if type(error).__name__ == "OutOfMemoryError":  # torch's; the command line says what to do
+        if denied(error):  # as for want of memory; the command line says what to do
             raise
         return [error]

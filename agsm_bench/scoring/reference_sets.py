@@ -53,8 +53,11 @@ def statistics_of(
     if path.is_file():
         return Statistics.load(path, made_of)
     statistics = Statistics.of(_features(chosen, name, references.pictures, settings, progress))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    statistics.save(path, made_of)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        statistics.save(path, made_of)
+    except OSError:  # a cache that is full or read-only costs the next call time, and nothing else
+        return statistics
     return replace(statistics, source=str(path))
 
 

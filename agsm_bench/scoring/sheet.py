@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from agsm_bench.benchmark import Read
+from agsm_bench.faults import denied
 from agsm_bench.jsonl import Journal, writing
 from agsm_bench.locking import alone
 from agsm_bench.scoring.features import FeatureStore
@@ -148,7 +149,9 @@ def references_digest(items: Iterable[Item]) -> str:
 def _hash(read: Read | None) -> str:
     try:
         return sha256(read()).hexdigest() if read else "-"
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if denied(error):
+            raise
         return "absent"
 
 

@@ -18,7 +18,8 @@ from agsm_bench.contracts import Backbone
 from agsm_bench.errors import UserError
 from agsm_bench.folders import ensure_writable, read_json, write_json
 from agsm_bench.geneval_prompts import shapes_metadata
-from agsm_bench.jsonl import Journal
+from agsm_bench.jsonl import Journal, writing
+from agsm_bench.locking import alone
 from agsm_bench.seeds import generator_for
 from agsm_bench.shapes.detector import detect
 from agsm_bench.shapes.pair_options import PairOptions, PairRecipe, recipe_of
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from agsm_bench.diffusion.denoiser import Denoiser
 
+LOCK = ".lock"
 CAPTIONS_AT_ONCE = 16
 THRESHOLD = 0.3
 """Score from which a detection counts, as in GenEval."""
@@ -53,18 +55,19 @@ def make_preferences(
         raise UserError(f"{backbone.name} has no exact detector.", "Use a shapes backbone, or write pairs of your own.")
     recipe = recipe_of(backbone, options)
     ensure_writable(out / "images")
-    _claim(out, recipe)
-    journal = Journal(out / PREFERENCES_FILE)
-    journal.repair()
-    lines: list[dict[str, Any]] = list(journal.read(dict))
-    for split, number in (("train", options.pairs), ("held out", options.held_out)):
-        found = [line for line in lines if line["held_out"] is (split == "held out")]
-        if len(found) >= number:
-            continue
-        fresh = _pairs(backbone.load(), recipe, split, found[-1]["caption"] + 1 if found else 0, out)
-        for done, line in enumerate(islice(fresh, number - len(found)), len(found) + 1):
-            journal.append([line])
-            progress(split, done, number)
+    with writing(out), alone(out / LOCK, out):
+        _claim(out, recipe)
+        journal = Journal(out / PREFERENCES_FILE)
+        journal.repair()
+        lines: list[dict[str, Any]] = list(journal.read(dict))
+        for split, number in (("train", options.pairs), ("held out", options.held_out)):
+            found = [line for line in lines if line["held_out"] is (split == "held out")]
+            if len(found) >= number:
+                continue
+            fresh = _pairs(backbone.load(), recipe, split, found[-1]["caption"] + 1 if found else 0, out)
+            for done, line in enumerate(islice(fresh, number - len(found)), len(found) + 1):
+                journal.append([line])
+                progress(split, done, number)
 
 
 def judge(picture: np.ndarray, caption: str) -> bool:

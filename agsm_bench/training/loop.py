@@ -15,6 +15,8 @@ from accelerate.utils import GradientAccumulationPlugin
 from agsm_bench.contracts import Trainer
 from agsm_bench.diffusion.denoiser import Denoiser
 from agsm_bench.errors import UserError
+from agsm_bench.folders import check_there
+from agsm_bench.jsonl import writing
 from agsm_bench.parallel import ALONE, Processes
 from agsm_bench.training import log
 from agsm_bench.training.accumulation import accumulate
@@ -64,9 +66,10 @@ class Training:
             while self.step < steps:
                 record = self.advance()
                 if first:
-                    self._keep(record, self.step == steps)
+                    with writing(self.task.job.out):
+                        self._keep(record, self.step == steps)
                 progress(self.step, record)
-            return self.processes.on_first(self.task.save)
+            return self.processes.on_first(self._save)
 
     def advance(self) -> dict[str, float]:
         """One optimiser step; returns the line of the log, on the first process with a validation point where due."""
@@ -90,9 +93,16 @@ class Training:
 
     def _prepare(self) -> None:
         self.task.resumed(self.step)
-        log.rewind(self.log, self.step)
+        with writing(self.task.job.out):
+            log.rewind(self.log, self.step)
+
+    def _save(self) -> Path:
+        check_there(self.log)
+        with writing(self.task.job.out):
+            return self.task.save()
 
     def _keep(self, record: dict[str, float], last: bool) -> None:
+        check_there(self.log)
         log.append(self.log, record)
         self.accelerator.log({key: value for key, value in record.items() if key != "step"}, step=self.step)
         self.task.keep(self.step)

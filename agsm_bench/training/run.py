@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from agsm_bench.contracts import Backbone, PreferenceTrainer, Trainer
 from agsm_bench.errors import ExitCode, MissingError, UserError
 from agsm_bench.folders import ensure_writable, read_json, write_json
+from agsm_bench.jsonl import writing
 from agsm_bench.locking import alone
 from agsm_bench.parallel import join, launched
 from agsm_bench.provenance import provenance
@@ -69,7 +70,8 @@ def run_training(
     notes = {"processes": processes.count} | ({"latents": latents.describe()} if latents else {})
     try:
         with ExitStack() as held:
-            processes.on_first(lambda: _claim(out, job.describe(), notes, backbone.device(), held))
+            with writing(out):
+                processes.on_first(lambda: _claim(out, job.describe(), notes, backbone.device(), held))
             return train(job, load_denoiser(backbone, variant), progress, processes)
     except KeyboardInterrupt as error:
         raise UserError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from agsm_bench.errors import MissingError
+from agsm_bench.faults import as_os_error
 
 STATE_FILE = "training_state.safetensors"
 
@@ -26,6 +27,7 @@ def save_state(
     scaler: Any = None,
 ) -> None:
     """Writes the trained parameters, their averages, AdamW's moments and float16's loss scale after `step` steps."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors = {f"student.{k}": v.detach().contiguous() for k, v in trained.items()}
@@ -35,8 +37,13 @@ def save_state(
     if scaler is not None:
         tensors |= {f"scaler.{k}": torch.as_tensor(v) for k, v in scaler.state_dict().items()}
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"step": json.dumps(step)})
-    os.replace(partial, path)
+    try:
+        save_file(tensors, partial, metadata={"step": json.dumps(step)})
+        os.replace(partial, path)
+    except (SafetensorError, OSError) as error:  # a full disk is not to hold half a state, too
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise as_os_error(error) from error
 
 
 def load_state(
