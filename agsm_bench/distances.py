@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from agsm_bench.records import split_id
 from agsm_bench.report.files import readable
 from agsm_bench.scoring.features import OF_REFERENCES, FeatureStore
 from agsm_bench.scoring.runs import DISTANCES
+from agsm_bench.stats import Floats
 from agsm_bench.store import Run
 
 DRAWS, DRAWS_OF_WIDE, WIDE = 200, 50, 256
@@ -65,8 +67,20 @@ class _Set:
         before = np.cumsum(counts) - counts
         return np.repeat(self.starts[clusters] - before, counts) + np.arange(counts.sum())
 
+    @cached_property
+    def _centred(self) -> tuple[Floats, Floats]:
+        """The mean, and what the features are apart from it: sums of squares far from 0 would lose digits."""
+        wide = self.features.astype(np.float64)
+        mean = wide.mean(axis=0)
+        return mean, wide - mean
+
     def drawn(self, clusters: np.ndarray) -> Statistics:
-        return Statistics.of(self.features[self.rows(clusters)])
+        """Of the rows of prompts, with as much weight as these occur."""
+        center, wide = self._centred
+        weights = np.repeat(np.bincount(clusters, minlength=len(self.counts)), self.counts)
+        n = int(weights.sum())
+        mean, weighted = weights @ wide / n, wide * np.sqrt(weights)[:, None]
+        return Statistics(center + mean, (weighted.T @ weighted - n * np.outer(mean, mean)) / (n - 1), n)
 
 
 def difference(name: str, run: Run | None, base: Run | None) -> Difference:

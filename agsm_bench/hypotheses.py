@@ -19,7 +19,7 @@ from agsm_bench.stats import Floats, Labels, resampled_means
 
 BLOCK = 1000
 """Draws held in memory at once."""
-MANY = 1000
+MANY = 700
 """Clusters from which on drawing each is several times faster than drawing how often each occurs."""
 
 

@@ -158,9 +158,7 @@ def quantities(columns: Mapping[str, Column], tags: Mapping[str, str]) -> dict[s
     return {quantity.name: quantity for quantity in found}
 
 
-def select(
-    quantity: Quantity, column: Column, tags: Mapping[str, str]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def select(quantity: Quantity, column: Column, tags: Mapping[str, str]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Which of a column's units count for a quantity, and the group of each: groups weigh equally."""
     names, of_prompts = np.unique([tags.get(prompt, "") for prompt in column.prompts], return_inverse=True)
     of_units = of_prompts[column.clusters]

@@ -14,6 +14,7 @@ from PIL import Image
 
 from agsm_bench import plugins
 from agsm_bench.benchmark import Benchmark
+from agsm_bench.benchmarks import coco_val5k
 from agsm_bench.images import decode, open_mask
 from agsm_bench.shapes.edits import KINDS, edits
 from agsm_bench.shapes.render import render
@@ -150,6 +151,11 @@ def test_images_alone_are_scored_later(tmp_path: Path, cli: Cli) -> None:
     assert (summary["complete"], summary["scored"], summary["metrics"]) == (False, 0, {})
     assert cli("score", tmp_path / "run")[0] == 0
     assert summary_of(tmp_path / "run")["metrics"]["unigenbench/points"]["n"] == 4
+
+
+def test_the_captions_of_coco_are_those_of_its_scenes() -> None:
+    made = [(coco_val5k.NUMBERS[len(scene.objects) - 1], text) for scene, text in coco_val5k._scenes()]
+    assert [(prompt.tag, prompt.text) for prompt in coco_val5k.BENCHMARK.prompts("shapes")] == made
 
 
 def test_coco_measures_the_distance_from_its_own_scenes(tmp_path: Path, cli: Cli) -> None:

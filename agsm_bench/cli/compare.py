@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agsm_bench.cli.report import writable
+from agsm_bench.cli.writable import writable
 from agsm_bench.errors import UserError
 from agsm_bench.jsonl import write_named
 

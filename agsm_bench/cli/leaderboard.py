@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from agsm_bench.cli.report import writable
+from agsm_bench.cli.writable import writable
 from agsm_bench.jsonl import write_named
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from agsm_bench.cli.writable import writable
 from agsm_bench.errors import UserError
-from agsm_bench.faults import advice
 from agsm_bench.jsonl import write_named
 from agsm_bench.report import render, tables
 from agsm_bench.report.runs import find_runs
@@ -84,13 +84,3 @@ def _figure(name: str, format: Format, domain: DomainName, runs: Sequence[Path],
         raise UserError("Figures measure on the shapes domain.", "Use --domain shapes.")
     with writable(out) if out else nullcontext():
         show(name, format, runs, out)
-
-
-@contextmanager
-def writable(out: Path) -> Iterator[None]:
-    """Around writing a file that the user named."""
-    try:
-        yield
-    except OSError as error:
-        fix = advice(error.errno, "choose another --out")
-        raise UserError(f"{out} cannot be written ({error.strerror or error}).", fix) from error

@@ -83,16 +83,16 @@ def _sample_items(kind: str, rng: np.random.Generator) -> list[tuple[str, str]]:
 def _sample_place(
     shape: str, color: str, count: int, others: Sequence[SceneObject], rng: np.random.Generator
 ) -> SceneObject | None:
+    low, high = SIZES[count]
     for _ in range(20):
-        size = float(rng.uniform(*SIZES[count]))
+        size = rng.uniform(low, high)
         margin = size / 2 + 0.5
-        x, y = (float(v) for v in rng.uniform(margin, IMAGE_SIZE - margin, 2))
-        candidate = SceneObject(shape, color, x, y, size)
-        if all(_apart(candidate, other) for other in others):
-            return candidate
+        x, y = rng.uniform(margin, IMAGE_SIZE - margin, 2).tolist()
+        if all(_apart(x, y, size, other) for other in others):
+            return SceneObject(shape, color, x, y, size)
     return None
 
 
-def _apart(a: SceneObject, b: SceneObject) -> bool:
-    reach = (a.size + b.size) / 2 + GAP
-    return abs(a.x - b.x) >= reach or abs(a.y - b.y) >= reach
+def _apart(x: float, y: float, size: float, other: SceneObject) -> bool:
+    reach = (size + other.size) / 2 + GAP
+    return abs(x - other.x) >= reach or abs(y - other.y) >= reach
