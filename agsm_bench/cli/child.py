@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 
-from agsm_bench.cli.main import main
+from agsm_bench.__main__ import main
 from agsm_bench.errors import ExitCode
 
 

@@ -15,6 +15,7 @@ from agsm_bench.errors import ExitCode, UserError
 from agsm_bench.faults import told
 from agsm_bench.parallel import launched, leave
 from agsm_bench.redaction import redacted
+from agsm_bench.stopping import exit_code, stopped
 from agsm_bench.terminal import plain
 
 HELP = """Train soft tokens, evaluate text-to-image models, rebuild the paper's tables.
@@ -91,6 +92,12 @@ class LazyGroup(typer.core.TyperGroup):
             found = single
         return typer.main.get_command(found)
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:  # of a command that has nothing better to say
+            raise interrupted() from error
+
 
 app = typer.Typer(cls=LazyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -142,7 +149,8 @@ def _run() -> None:
             _end_unheard()
         raise
     except Exception as error:
-        known = told(error)
+        # an import may turn KeyboardInterrupt into an error of its own
+        known = told(error) or (interrupted() if stopped() else None)
         if known is None:
             raise
         _end(known)
@@ -156,7 +164,12 @@ def _end(error: UserError) -> NoReturn:
         sys.stdout.flush()
     except OSError:
         _let_go()
-    sys.exit(int(error.code))
+    sys.exit(exit_code() if error.code is ExitCode.INTERRUPTED else int(error.code))
+
+
+def interrupted() -> UserError:
+    """Of a command that keeps nothing, or before it has begun."""
+    return UserError("Interrupted.", "Run the same command to go on.", ExitCode.INTERRUPTED)
 
 
 def _end_unheard() -> NoReturn:

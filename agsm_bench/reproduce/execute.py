@@ -18,6 +18,8 @@ CHILD = (sys.executable, "-m", "agsm_bench.cli.child")
 UNITS = {"pairs": "preferences.jsonl", "train": "train.jsonl", "eval": "samples.jsonl"}
 """The file that gets a line for every pair, step or image."""
 POLL = 0.2
+PATIENCE = 15.0
+"""Seconds that the processes have for ending; a scheduler kills after 30."""
 TRUSTED = 30.0
 """Seconds of work done after which the measured pace replaces the estimate."""
 
@@ -102,10 +104,17 @@ class Execution:
         return bool(self.waiting or self.running)
 
     def stop(self) -> None:
-        """Ends what still runs; the runs keep what they have."""
-        for _, process, _ in self.running.values():
-            process.kill()
-            process.wait()
+        """Ends what still runs; the runs keep what they have, trainings the step that they are at."""
+        processes = [process for _, process, _ in self.running.values()]
+        for process in processes:
+            process.terminate()
+        deadline = time.monotonic() + PATIENCE
+        for process in processes:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
     def _drop_or_start(self, job: Job) -> None:
         failed = {failure.job.folder for failure in self.failures}

@@ -18,6 +18,7 @@ from agsm_bench.errors import UserError
 from agsm_bench.folders import check_there
 from agsm_bench.jsonl import writing
 from agsm_bench.parallel import ALONE, Processes
+from agsm_bench.stopping import asked_to_stop, finishing_steps
 from agsm_bench.training import log
 from agsm_bench.training.accumulation import accumulate
 from agsm_bench.training.config import LoopOptions, autocast_name
@@ -59,16 +60,27 @@ class Training:
             )
 
     def run(self, progress: Callable[[int, dict[str, float]], None]) -> Path:
-        """Trains up to the last step; the first process logs and saves on the way. `progress` hears of every step."""
+        """Trains up to the last step; the first process logs and saves on the way. `progress` hears of every step.
+
+        Asked to stop (`agsm_bench.stopping`) it finishes the step, saves, and raises KeyboardInterrupt.
+        """
         steps, first = int(positive(self.options.steps)), self.processes.first
         self.processes.on_first(self._prepare)
-        with self.task.active(), tracked(self.accelerator, self.task.job.out, self.task.job.describe(), self.step):
+        with (
+            self.task.active(),
+            tracked(self.accelerator, self.task.job.out, self.task.job.describe(), self.step),
+            finishing_steps(),
+        ):
             while self.step < steps:
                 record = self.advance()
+                stopping = any(self.processes.gather(asked_to_stop()))
                 if first:
                     with writing(self.task.job.out):
-                        self._keep(record, self.step == steps)
+                        self._keep(record, stopping or self.step == steps)
                 progress(self.step, record)
+                if stopping and self.step < steps:
+                    self.processes.gather(None)  # a launcher ends the others as soon as one has ended
+                    raise KeyboardInterrupt
             return self.processes.on_first(self._save)
 
     def advance(self) -> dict[str, float]:

@@ -66,6 +66,7 @@ def run_training(
     processes = join()
     from agsm_bench.diffusion.variants import load_denoiser
     from agsm_bench.training.loop import train
+    from agsm_bench.training.state import STATE_FILE, stored_step
 
     notes = {"processes": processes.count} | ({"latents": latents.describe()} if latents else {})
     try:
@@ -75,7 +76,7 @@ def run_training(
             return train(job, load_denoiser(backbone, variant), progress, processes)
     except KeyboardInterrupt as error:
         raise UserError(
-            f"Interrupted; {out} keeps the last checkpoint.",
+            f"Interrupted; {out} keeps the first {stored_step(out / STATE_FILE)} steps.",
             "Run the same command to go on.",
             ExitCode.INTERRUPTED,
         ) from error
