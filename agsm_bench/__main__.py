@@ -8,7 +8,7 @@ from agsm_bench.stopping import answer_signals, exit_code, leave_signals
 
 
 def main() -> None:
-    """The command line of a process of its own: signals end it from here on, the imports included, without a traceback."""
+    """The command line of a process of its own, which signals end without a traceback, also while it imports."""
     answer_signals()
     try:
         from agsm_bench.cli.main import main as run

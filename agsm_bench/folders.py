@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,25 @@ def check_there(file: Path) -> None:
     """
     if not file.is_file():
         raise MissingError(f"{file.parent} has lost its {file.name}: the folder was moved, or its disk is gone.", BACK)
+
+
+@contextmanager
+def saved_whole(folder: Path) -> Iterator[Path]:
+    """An empty folder for a library to save into, whose files are then moved to `folder`, each of them whole.
+
+    safetensors first writes under a random name beside the file: a kill would leave that for good.
+    """
+    scratch = folder / ".saving"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        yield scratch
+        for path in [path for path in sorted(scratch.rglob("*")) if path.is_file()]:
+            place = folder / path.relative_to(scratch)
+            place.parent.mkdir(exist_ok=True)
+            os.replace(path, place)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

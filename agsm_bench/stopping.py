@@ -1,8 +1,8 @@
 """Ctrl-C, and the signals with which a scheduler or a launcher ends a command: it keeps what it has.
 
 The first one raises KeyboardInterrupt in the main thread, or is only noted where a step is worth finishing. The next
-one ends the process at once, which loses no more than a SIGKILL does. Another within a second is the same one again:
-a terminal and SLURM signal every process, and torchrun passes on to its own what it has got.
+one ends the process at once, which loses no more than a SIGKILL does. Another soon after is the same one again: a
+terminal and SLURM signal every process, and torchrun passes on to its own what it has got.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 """SIGUSR1 is what `sbatch --signal` is usually told to send ahead of the time limit."""
-SAME = 1.0
+SAME = 2.0
 """Seconds."""
 DEFAULT = (signal.SIG_DFL, signal.default_int_handler)
 AT_ONCE = "agsm-bench: Ended at once; what was kept before stays. Run the same command to go on.\n"

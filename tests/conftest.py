@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from agsm_bench.report.files import results_dir
+
+if TYPE_CHECKING:
+    from kill_scenes import Scenes
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -69,6 +73,15 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from photo_tiny import MAKERS, save_tiny
 
     return {name: save_tiny(name, tmp_path_factory.mktemp(name)) for name in MAKERS}
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, Path]) -> Iterator[Scenes]:
+    """Small commands to be killed and interrupted."""
+    from kill_scenes import scenes
+
+    with scenes(tmp_path_factory.mktemp("scenes"), tiny_models) as made:
+        yield made
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import md5
@@ -12,13 +13,16 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from kill_points import Ended, Point, Request, Warm
+import pytest
+from coco_tiny import noise, write_coco
+from data_server import Site, served, zipped
+from kill_points import Ended, Point, Request, Warm, warm
+from photo_tiny import SIZE
 
 SMALL = {"agsm_bench.metrics.denoising:GROUPS": 2, "agsm_bench.training.validation:TIMESTEPS": [500]}
-LOOP = ("--validate-every", 3, "--save-every", 2)
-TRAIN = ("train", "agsm", "--batch", 2, "--steps", 5, *LOOP, "--keep-every", 2, "--out", "tokens")
+TRAIN = ("train", "agsm", "--batch", 2, "--steps", 5, "--validate-every", 3, "--out", "tokens")
 GENERATE = ("eval", "geneval", "--limit", 4, "--images-per-prompt", 2, "--steps", 2, "--out", "run")
-METRICS = ("--metrics", "shapes_clip/score,psnr", "--references", "other")
+FILES = {f"top/val/{i}.jpg": bytes([i]) * 5000 for i in range(6)}
 
 
 @dataclass
@@ -31,6 +35,10 @@ class Scene:
     prepare: Callable[[Path], None] = lambda folder: None
     small: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    name: str = "unbroken"
+    """Of the folder where nothing happens."""
+    once: bool = False
+    """Whether it says otherwise where all was done before."""
 
     def prepared(self, name: str) -> Path:
         """A new folder to type the command in."""
@@ -47,16 +55,17 @@ class Scene:
     @cached_property
     def unbroken(self) -> Unbroken:
         """What the command does where nothing happens."""
-        folder, since = self.prepared("unbroken"), monotonic()
+        folder, since = self.prepared(self.name), monotonic()
         ended = self.run(folder)
         assert ended.code == 0, ended.err
-        return Unbroken(ended, tree(folder), monotonic() - since)
+        return Unbroken(folder, ended, tree(folder), monotonic() - since)
 
 
 @dataclass(frozen=True)
 class Unbroken:
     """What a command prints and leaves, and the seconds that it takes."""
 
+    folder: Path
     ended: Ended
     tree: dict[str, Any]
     seconds: float
@@ -93,16 +102,68 @@ def copied(source: Path) -> Callable[[Path], None]:
     return lambda folder: shutil.copytree(source, folder, dirs_exist_ok=True)
 
 
+class Scenes:
+    """A scene a command, by its name, made when it is asked for."""
+
+    def __init__(self, process: Warm, home: Path, models: Mapping[str, Path], stack: ExitStack) -> None:
+        self._warm, self._home, self._models, self._stack = process, home, models, stack
+        self._made: dict[str, Scene] = {}
+
+    def __getitem__(self, name: str) -> Scene:
+        if name not in self._made:
+            (self._home / name).mkdir()
+            self._made[name] = getattr(self, f"_{name}")(self._home / name)
+        return self._made[name]
+
+    def _train(self, home: Path) -> Scene:
+        return Scene(self._warm, home, (*TRAIN, "--save-every", 2, "--keep-every", 2))
+
+    def _unsaved(self, home: Path) -> Scene:
+        """A training whose checkpoints are far apart."""
+        return Scene(self._warm, home, (*TRAIN, "--save-every", 100))
+
+    def _generate(self, home: Path) -> Scene:
+        return Scene(self._warm, home, (*GENERATE, "--metrics", "none"))
+
+    def _score(self, home: Path) -> Scene:
+        return Scene(self._warm, home, ("score", "run"), copied(self["generate"].unbroken.folder))
+
+    def _metrics(self, home: Path) -> Scene:
+        """More metrics of a run, compared with the images of another seed."""
+        other = Scene(self._warm, home, (*GENERATE, "--metrics", "none", "--seed", 1)).unbroken.folder
+        more = ("--metrics", "shapes_clip/score,psnr", "--references", other / "run")
+        return Scene(self._warm, home, ("score", "run", *more), copied(self["generate"].unbroken.folder), name="scored")
+
+    def _get(self, home: Path) -> Scene:
+        archive = zipped(FILES)
+        site = self._stack.enter_context(served(Site(archive)))
+        tiny = {
+            "name": "tiny", "holds": "files", "licence": "none", "page": "", "url": site.url, "size": len(archive),
+            "checksum": f"md5:{md5(archive).hexdigest()}", "folder": "tiny/val", "anchor": "0.jpg", "files": len(FILES),
+        }  # fmt: skip
+        small = {"agsm_bench.data.download:CHUNK": 500, "kill_scenes:offer": tiny}
+        environment = {"AGSM_BENCH_DATA": "data"}
+        return Scene(self._warm, home, ("data", "get", "tiny"), small=small, environment=environment, once=True)
+
+    def _encode(self, home: Path) -> Scene:
+        (home / "coco").mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AGSM_BENCH_DATA", str(home / "coco" / "data"))
+            write_coco(home / "coco" / "data", {"train2017": range(1, 12), "val2017": (12, 13)}, noise)
+        arguments = ("data", "encode", "--backbone", "sd15", "--model", self._models["sd15"], "--size", SIZE)
+        small, environment = {"agsm_bench.data.encode:PER_FILE": 2}, {"AGSM_BENCH_DATA": "data"}
+        return Scene(self._warm, home, arguments, copied(home / "coco"), small, environment)
+
+
+@contextmanager
+def scenes(home: Path, models: Mapping[str, Path]) -> Iterator[Scenes]:
+    """All of them, below `home`; `models` are folders of tiny pipelines."""
+    with warm() as process, ExitStack() as stack:
+        yield Scenes(process, home, models, stack)
+
+
 def offer(fields: Mapping[str, Any]) -> None:
     """In a command's process: one dataset in place of all."""
     from agsm_bench.data import table
 
     table.DATASETS = {fields["name"]: table.Dataset(**fields)}  # type: ignore[misc]
-
-
-def tiny_dataset(url: str, archive: bytes, files: int) -> dict[str, Any]:
-    """Of a zip that a local server has."""
-    return {
-        "name": "tiny", "holds": "files", "licence": "none", "page": "", "url": url, "size": len(archive),
-        "checksum": f"md5:{md5(archive).hexdigest()}", "folder": "tiny/val", "anchor": "0.jpg", "files": files,
-    }  # fmt: skip

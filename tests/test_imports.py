@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEVELS = (
-    ("types", "errors", "faults", "parallel", "torchvision_ops", "addresses", "redaction", "terminal"),
+    ("types", "errors", "faults", "parallel", "stopping", "torchvision_ops", "addresses", "redaction", "terminal"),
     (
         "stats",
         "student",
@@ -54,6 +54,8 @@ EXCEPTIONS = {
     ("contracts", "diffusion.image_encoder"),
     ("contracts", "tokens.soft_tokens"),
     ("editor", "editing.predictor"),
+    # a program of its own, which becomes the command line
+    ("cli.child", "__main__"),
     # a study, run by hand
     ("shapes.sources_study", "metrics.denoising"),
     # the sample sheets take their prompts from the benchmark's

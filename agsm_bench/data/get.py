@@ -14,6 +14,8 @@ from agsm_bench.data.download import download
 from agsm_bench.data.places import (
     ROOT,
     ShowProgress,
+    ahead_of,
+    differing,
     digest,
     folder_of,
     how_to_get,
@@ -24,6 +26,7 @@ from agsm_bench.data.places import (
     root,
     state,
     wanted_files,
+    write_record,
 )
 from agsm_bench.data.table import Dataset
 from agsm_bench.data.unpack import not_enough_room, unpack
@@ -61,7 +64,11 @@ def get(data: Dataset, show: ShowProgress, *, source: Path | None = None, again:
     if source is not None:
         _check_readable(source)
     with _only_one(data):
+        if not again and (checksum := _put_before(data, show)):
+            _finish(data)
+            return Got("got", _how_checked(data, checksum))
         if source is None and not again and _found_whole(data):
+            ahead_of(data).unlink(missing_ok=True)
             record(data, sorted(wanted_files(data, folder_of(data))), "found", None, show)
             return Got("found")
         if folder_of(data).is_symlink():
@@ -69,12 +76,14 @@ def get(data: Dataset, show: ShowProgress, *, source: Path | None = None, again:
         file = source or _downloaded(data, show)
         checksum = _check(data, file, own=source is None)
         try:
-            names = _put(data, _unpacked(data, file, show))
+            fresh = _unpacked(data, file, show)
+            names = _own_names(data, fresh)
         except UserError:  # an archive that is refused is not a beginning
             shutil.rmtree(part_of(data) / "unpacked", ignore_errors=True)
             raise
-        record(data, names, str(source or data.url), checksum, show)
-        shutil.rmtree(part_of(data))
+        write_record(ahead_of(data), fresh, names, str(source or data.url), checksum, show)
+        _put(data, fresh)
+        _finish(data)
         return Got("got", _how_checked(data, checksum))
 
 
@@ -148,16 +157,32 @@ def _unpacked(data: Dataset, file: Path, show: ShowProgress) -> Path:
     return fresh
 
 
-def _put(data: Dataset, fresh: Path) -> list[str]:
-    """Moves the new folder into place, with what of the old one is not the dataset's; a reader sees either or none.
-
-    Returns:
-        The names of the dataset's own files.
-    """
+def _own_names(data: Dataset, fresh: Path) -> list[str]:
+    """Of the files that the dataset has; raises MissingError where they are too few or too many."""
     names = sorted(wanted_files(data, fresh))
     if data.files not in (None, len(names)):
         held = f"{len(names):,} files, not {data.files:,}"
         raise MissingError(f"The file of {data.name} holds {held}.", "Use another copy.")
+    return names
+
+
+def _put_before(data: Dataset, show: ShowProgress) -> str | None:
+    """The checksum of the file whose content an earlier call has put into place, before it was killed."""
+    if not ahead_of(data).exists():
+        return None
+    ahead = read_record(data, ahead_of(data))
+    return None if differing(folder_of(data), ahead["files"], show) else ahead["checksum"]
+
+
+def _finish(data: Dataset) -> None:
+    """The record comes last: with it the dataset is there, and nothing is looked for in its parts any more."""
+    shutil.rmtree(part_of(data))
+    record_of(data).parent.mkdir(parents=True, exist_ok=True)
+    os.replace(ahead_of(data), record_of(data))
+
+
+def _put(data: Dataset, fresh: Path) -> None:
+    """Moves the new folder into place, with what of the old one is not the dataset's; a reader sees either or none."""
     folder, old = folder_of(data), part_of(data) / "old"
     for place in (folder, old):  # an earlier call may have been killed between the two moves below
         _keep_others(place, fresh, _got_before(data))
@@ -167,7 +192,6 @@ def _put(data: Dataset, fresh: Path) -> list[str]:
         shutil.rmtree(old, ignore_errors=True)
         os.replace(folder, old)
     os.replace(fresh, folder)
-    return names
 
 
 def _got_before(data: Dataset) -> Container[str]:

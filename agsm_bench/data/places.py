@@ -50,6 +50,11 @@ def record_of(data: Dataset) -> Path:
     return root() / ".records" / f"{data.name}.json"
 
 
+def ahead_of(data: Dataset) -> Path:
+    """The record while its files are not yet where they belong."""
+    return root() / ".parts" / f"{data.name}.json"
+
+
 def ready(data: Dataset) -> Path:
     """The dataset's folder.
 
@@ -91,9 +96,9 @@ def wanted_files(data: Dataset, folder: Path) -> Iterator[str]:
                 yield path
 
 
-def read_record(data: Dataset) -> dict[str, Any]:
-    """What `record` wrote; raises MissingError where it is damaged."""
-    path = record_of(data)
+def read_record(data: Dataset, path: Path | None = None) -> dict[str, Any]:
+    """What `record` wrote, or `write_record`; raises MissingError where it is damaged."""
+    path = path or record_of(data)
     fix = f"Get it again: {how_to_get(data, again=True)}"
     value = read_json(path, fix)
     if not isinstance(value.get("files"), dict) or not value["files"]:
@@ -103,12 +108,19 @@ def read_record(data: Dataset) -> dict[str, Any]:
 
 def record(data: Dataset, names: Sequence[str], source: str, checksum: str | None, show: ShowProgress) -> None:
     """Reads these files of the dataset's folder and keeps their SHA-256, by which `damaged` finds later damage."""
-    folder, files = folder_of(data), {}
+    record_of(data).parent.mkdir(parents=True, exist_ok=True)
+    write_record(record_of(data), folder_of(data), names, source, checksum, show)
+
+
+def write_record(
+    path: Path, folder: Path, names: Sequence[str], source: str, checksum: str | None, show: ShowProgress
+) -> None:
+    """`record` of files that are in another folder."""
+    files = {}
     for done, name in enumerate(names, 1):
         files[name] = digest(folder / name, "sha256")
         show("record files", done, len(names))
-    record_of(data).parent.mkdir(parents=True, exist_ok=True)
-    write_json(record_of(data), {"source": source, "checksum": checksum, "files": files})
+    write_json(path, {"source": source, "checksum": checksum, "files": files})
 
 
 def damaged(data: Dataset, show: ShowProgress) -> list[str]:
@@ -119,11 +131,15 @@ def damaged(data: Dataset, show: ShowProgress) -> list[str]:
     """
     if not record_of(data).exists() or not folder_of(data).exists():
         ready(data)
-    files: Mapping[str, str] = read_record(data)["files"]
+    return differing(folder_of(data), read_record(data)["files"], show)
+
+
+def differing(folder: Path, files: Mapping[str, str], show: ShowProgress) -> list[str]:
+    """Names of the files that are not there with this SHA-256."""
     wrong = []
     for done, (name, expected) in enumerate(files.items(), 1):
         try:
-            whole = digest(folder_of(data) / name, "sha256") == expected
+            whole = digest(folder / name, "sha256") == expected
         except OSError as error:  # gone, or a bad sector
             if denied(error) and error.errno != errno.EIO:
                 raise

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from agsm_bench.diffusion.denoiser import Denoiser
 from agsm_bench.diffusion.image_encoder import pixels_of
 from agsm_bench.diffusion.text import CachedText, TextCondition
+from agsm_bench.folders import saved_whole
 from agsm_bench.seeds import generator_for
 from agsm_bench.training.job import PreferenceJob
 from agsm_bench.training.preferences import PreferencePair
@@ -86,7 +87,8 @@ class PreferenceTask:
 
     def save(self) -> Path:
         """The folder, a backbone variant."""
-        self.tuning.save(self.job.out)
+        with saved_whole(self.job.out) as folder:
+            self.tuning.save(folder)
         write_variant(self.job.out, self.job.backbone, self.job.options.tune, self.job.describe())
         return self.job.out
 

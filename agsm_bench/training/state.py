@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from agsm_bench.errors import MissingError
 from agsm_bench.faults import as_os_error
+from agsm_bench.folders import saved_whole
 
 STATE_FILE = "training_state.safetensors"
 
@@ -36,13 +36,10 @@ def save_state(
         tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v).contiguous() for k, v in entries.items()}
     if scaler is not None:
         tensors |= {f"scaler.{k}": torch.as_tensor(v) for k, v in scaler.state_dict().items()}
-    partial = path.with_suffix(".partial")
     try:
-        save_file(tensors, partial, metadata={"step": json.dumps(step)})
-        os.replace(partial, path)
-    except (SafetensorError, OSError) as error:  # a full disk is not to hold half a state, too
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+        with saved_whole(path.parent) as folder:
+            save_file(tensors, folder / path.name, metadata={"step": json.dumps(step)})
+    except (SafetensorError, OSError) as error:
         raise as_os_error(error) from error
 
 
