@@ -48,27 +48,41 @@ class Records:
 
     @cached_property
     def _verdicts(self) -> dict[str, dict[str, Verdict]]:
+        """Metric -> sample id -> verdict: a mapping of its own for each of a million samples would take most memory."""
         verdicts: dict[str, dict[str, Verdict]] = {}
         images = self.images
         for verdict in self._scores.read(lambda record: _parse_verdict(record, images)):
-            verdicts.setdefault(verdict.score.sample_id, {})[verdict.score.metric] = verdict
+            verdicts.setdefault(verdict.score.metric, {})[verdict.score.sample_id] = verdict
         return verdicts
 
     def scores_of(self, sample_id: str) -> dict[str, Score]:
         """The scores that count, by metric."""
-        image, verdicts = self.images.get(sample_id), self._verdicts.get(sample_id, {})
-        return {metric: v.score for metric, v in sorted(verdicts.items()) if v.image == image}
+        return {verdict.score.metric: verdict.score for verdict in self._counting(sample_id)}
 
     def scores(self) -> dict[str, dict[str, Score]]:
         """Sample id -> metric -> the score that counts, sorted."""
-        scores = {sample_id: self.scores_of(sample_id) for sample_id in sorted(self._verdicts)}
+        scores = {sample_id: self.scores_of(sample_id) for sample_id in self._judged_samples()}
         return {sample_id: row for sample_id, row in scores.items() if row}
+
+    def scores_by(self, metric: str) -> dict[str, Score]:
+        """Sample id -> the score of a metric that counts, sorted."""
+        own = self._verdicts.get(metric, {})
+        return {key: own[key].score for key in sorted(own) if own[key].image == self.images.get(key)}
 
     def verdicts(self) -> Iterator[Verdict]:
         """The scores that count with their images, sorted."""
-        for sample_id in sorted(self._verdicts):
-            image = self.images.get(sample_id)
-            yield from (v for _, v in sorted(self._verdicts[sample_id].items()) if v.image == image)
+        for sample_id in self._judged_samples():
+            yield from self._counting(sample_id)
+
+    def _judged_samples(self) -> list[str]:
+        return sorted(set().union(*self._verdicts.values()))
+
+    def _counting(self, sample_id: str) -> Iterator[Verdict]:
+        image = self.images.get(sample_id)
+        for metric in sorted(self._verdicts):
+            verdict = self._verdicts[metric].get(sample_id)
+            if verdict and verdict.image == image:
+                yield verdict
 
     def add_image(self, sample_id: str, digest: str) -> None:
         self._samples.append([_image_record(sample_id, digest)])
@@ -82,7 +96,7 @@ class Records:
 
     def keep(self, verdict: Verdict) -> None:
         """Counts a verdict; `rewrite` brings it to disk."""
-        self._verdicts.setdefault(verdict.score.sample_id, {})[verdict.score.metric] = verdict
+        self._verdicts.setdefault(verdict.score.metric, {})[verdict.score.sample_id] = verdict
 
     def repair(self) -> None:
         """Before the first append."""

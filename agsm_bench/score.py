@@ -167,9 +167,10 @@ def summarise(
     """
     domain = run.manifest.spec.domain
     stored = stored_measures(run, samples)
-    scores = run.scores()
-    values = {key: {name: score.value for name, score in row.items()} for key, row in scores.items()}
-    own = benchmark.summarise([(s.prompt, s.id, values[s.id]) for s in samples if s.id in values])
+    rows = ((s, run.records.scores_of(s.id)) for s in samples)
+    own = benchmark.summarise(
+        [(s.prompt, s.id, {name: score.value for name, score in row.items()}) for s, row in rows if row]
+    )
     lines = _write_results(run, benchmark, samples)
     required = benchmark.metrics(domain)
     counted = {*required, *names_of(benchmark, domain)}

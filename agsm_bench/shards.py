@@ -12,7 +12,7 @@ from agsm_bench.jsonl import write_atomically
 from agsm_bench.manifest import Manifest
 from agsm_bench.records import Verdict
 from agsm_bench.seeds import seed_of
-from agsm_bench.store import Run
+from agsm_bench.store import Run, write_metadata
 
 
 def in_shard(sample_id: str, index: int, count: int) -> bool:
@@ -80,7 +80,7 @@ def _adopt_image(merged: Run, shard: Run, sample_id: str) -> None:
     png = shard.checked_image(sample_id)
     path = merged.image_path(sample_id)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(target, source.read_bytes())
+    write_metadata(target, source.read_bytes())
     write_atomically(path, png, sync=False)
 
 

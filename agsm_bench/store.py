@@ -157,7 +157,7 @@ class Run:
         with self.changing():
             path = self.image_path(sample.id)
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write_metadata(self.metadata_path(sample.id), sample.prompt)
+            write_metadata(self.metadata_path(sample.id), _metadata(sample.prompt))
             # not synced: a PNG lost in a power cut does not match its hash and is made again
             write_atomically(path, png, sync=False)
             self.records.add_image(sample.id, sha256(png).hexdigest())
@@ -230,11 +230,16 @@ def _prepare(folder: Path) -> None:
         raise UserError(f"{folder} is no run folder: it holds {foreign[0]} and no {MANIFEST}.", "Use another --out.")
 
 
-def _write_metadata(path: Path, prompt: Prompt) -> None:
+def write_metadata(path: Path, line: bytes) -> None:
+    """A prompt's line, once for all of its images."""
+    if not path.is_file() or path.read_bytes() != line:
+        write_atomically(path, line)
+
+
+def _metadata(prompt: Prompt) -> bytes:
     """Upstream's metadata line; prompts of benchmarks that ask nothing more have their text there."""
     line = json.dumps(dict(prompt.requirement) or {"tag": prompt.tag, "prompt": prompt.text}) + "\n"
-    if not path.is_file() or path.read_bytes() != line.encode():
-        write_atomically(path, line.encode())
+    return line.encode()
 
 
 def _summary(

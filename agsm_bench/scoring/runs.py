@@ -103,7 +103,7 @@ def stored_measures(run: Run, samples: Sequence[Sample]) -> Results:
     """The mean of every metric of single images that the run has scores of, and the distances of its present images."""
     sheet, found = RunSheet(run), Results()
     clusters = {sample.id: sample.prompt.id for sample in samples}
-    names = {name for row in run.scores().values() for name in row}
+    names = {verdict.score.metric for verdict in run.records.verdicts()}
     for name in sorted(names & known().keys()):
         scores = sheet.scores(name)
         if mean := mean_of(scores, clusters):

@@ -127,8 +127,7 @@ class RunSheet:
             self.run.add_scores(_scores(outcomes))
 
     def scores(self, name: str) -> dict[str, Score]:
-        rows = self.run.scores()
-        return {item: row[name] for item, row in rows.items() if name in row}
+        return self.run.records.scores_by(name)
 
     def features(self, name: str) -> FeatureStore:
         return self._stores.setdefault(name, FeatureStore(self.run.folder, name))

@@ -47,11 +47,11 @@ def made_run(folder: Path, seed: int, *, prompts: int = PROMPTS, images: int = 1
     return folder
 
 
-def finish(run: Run, samples: Sequence[Sample], further: Mapping[str, Interval] | None = None) -> None:
+def finish(run: Run, samples: Iterable[Sample], further: Mapping[str, Interval] | None = None) -> None:
     """Sums up, as `score.summarise` does where there are images."""
     benchmark: Benchmark = plugins.load("benchmarks", SPEC.benchmark)
-    values = {key: {name: score.value for name, score in row.items()} for key, row in run.scores().items()}
-    scored = [(s.prompt, s.id, values[s.id]) for s in samples]
+    rows = ((s, run.records.scores_of(s.id)) for s in samples)
+    scored = [(s.prompt, s.id, {name: score.value for name, score in row.items()}) for s, row in rows]
     run.finalise({**benchmark.summarise(scored), **means(scored, (SCORE,)), **(further or {})})
 
 
