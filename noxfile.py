@@ -14,6 +14,14 @@ TESTING = OFFLINE | {"OMP_NUM_THREADS": "1"}
 # a process a core; a file's tests stay together, for what they share is made once
 PARALLEL = ("--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile")
 
+CORE = (
+    *("cli", "plugins", "imports", "store", "evaluate", "images", "training", "training_tracker", "tokens_stock"),
+    *("tokens_released", "photo_backbones", "photo_single_file", "preference_objectives", "metric_image_reward"),
+    *("report_formats", "figures", "leaderboard", "compare", "view", "push", "doctor", "data_get", "scoring_sources"),
+    *("unigenbench_judge", "determinism", "security", "security_files", "security_secrets", "security_web"),
+)
+"""Test files that together use every dependency, in about three minutes: no extras, no network, no browser."""
+
 
 def install(session: nox.Session, *what: str) -> None:
     """Installs the tested set of packages."""
@@ -62,6 +70,33 @@ def slow(session: nox.Session) -> None:
     """The tests that take minutes."""
     install_all(session)
     session.run("pytest", "-m", "slow", *session.posargs, env=TESTING)
+
+
+def core(session: nox.Session, resolution: str) -> None:
+    """The core suite with the versions that uv finds for the ranges of pyproject.toml, without constraints.txt."""
+    session.install("uv")
+    python = f"{session.bin}/python"
+    session.run("uv", "pip", "install", "--python", python, "--upgrade", "--resolution", resolution, "-e", ".[dev]")
+    session.run("pytest", *PARALLEL, *(f"tests/test_{name}.py" for name in CORE), *session.posargs, env=TESTING)
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """The core suite on the floors of pyproject.toml."""
+    core(session, "lowest-direct")
+
+
+@nox.session
+def newest(session: nox.Session) -> None:
+    """The core suite on the newest that the ranges of pyproject.toml allow."""
+    core(session, "highest")
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Known vulnerabilities of the tested set; asks PyPI, and fails for a package that it knows nothing of."""
+    session.install("pip-audit")
+    session.run("pip-audit", "--strict", "--no-deps", "--disable-pip", "-r", "constraints.txt", *session.posargs)
 
 
 @nox.session
