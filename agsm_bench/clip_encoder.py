@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from agsm_bench.damage import why
 from agsm_bench.errors import MissingError
 from agsm_bench.metric import Files
 from agsm_bench.state_dicts import fill, read_state
@@ -117,13 +118,16 @@ def read_tokenizer(vocab: Path, merges: Path, size: int) -> Any:
     """A CLIPTokenizer from its two files.
 
     Raises:
-        MissingError: they hold another number of tokens than the model knows.
+        MissingError: they are damaged, or hold another number of tokens than the model knows.
     """
     from transformers import CLIPTokenizer
 
-    lines = merges.read_text("utf-8").splitlines()
-    pairs = [tuple(line.split()) for line in lines if line.strip() and not line.startswith("#version")]
-    tokenizer = CLIPTokenizer(vocab=json.loads(vocab.read_text("utf-8")), merges=pairs)
+    try:
+        lines = merges.read_text("utf-8").splitlines()
+        pairs = [tuple(line.split()) for line in lines if line.strip() and not line.startswith("#version")]
+        tokenizer = CLIPTokenizer(vocab=json.loads(vocab.read_text("utf-8")), merges=pairs)
+    except Exception as error:  # the library of tokenizers raises nothing more special
+        raise MissingError(f"{vocab} and {merges.name} are no vocabulary ({why(error)}).", "Get them again.") from error
     if len(tokenizer) != size:  # transformers makes one without a vocabulary, and no error
         raise MissingError(f"{vocab} has {len(tokenizer)} tokens, and the model knows {size}.", "Get it again.")
     return tokenizer

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from agsm_bench.damage import fits
 from agsm_bench.jsonl import Journal
+from agsm_bench.records import split_id
 from agsm_bench.types import Detection
 
 DETECTIONS = "detections.jsonl"
@@ -72,5 +74,17 @@ def _record(found: Found) -> dict[str, Any]:
 
 
 def _parse(line: Mapping[str, Any]) -> Found:
-    rows = tuple(Detection(r["class"], tuple(r["box"]), r["score"], r["color"]) for r in line["detections"])
-    return Found(line["sample_id"], line["sha256"], rows, line.get("detector", "1"))
+    sample_id, image, detector = line["sample_id"], line["sha256"], line.get("detector", "1")
+    split_id(sample_id)
+    if not (isinstance(image, str) and isinstance(detector, str)):
+        raise TypeError("its hash or detector is no text")
+    return Found(sample_id, image, tuple(map(_detection, line["detections"])), detector)
+
+
+def _detection(row: Mapping[str, Any]) -> Detection:
+    label, color, (x0, y0, x1, y1) = row["class"], row["color"], row["box"]
+    if not (isinstance(label, str) and isinstance(color, str | None)):
+        raise TypeError("a class or colour is no text")
+    if not all(fits(number, float) for number in (x0, y0, x1, y1, row["score"])):
+        raise ValueError("a box or its score is no finite number")
+    return Detection(label, (x0, y0, x1, y1), row["score"], color)

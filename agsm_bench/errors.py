@@ -20,6 +20,15 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+LONGEST = 2000
+"""Characters of a message: some repeat what a file says."""
+
+
+def shown(text: str) -> str:
+    """A text that may be from a file, not endless."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
 class UserError(Exception):
     """A mistake of the caller's: shown as one line with what to type next, never as a traceback.
 
@@ -30,9 +39,9 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str, fix: str, code: ExitCode = ExitCode.USAGE) -> None:
-        super().__init__(message)
-        self.message = message
-        self.fix = fix
+        super().__init__(shown(message))
+        self.message = shown(message)
+        self.fix = shown(fix)
         self.code = code
 
     def __str__(self) -> str:

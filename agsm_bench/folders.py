@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from agsm_bench.damage import DAMAGED, why
 from agsm_bench.errors import MissingError
 from agsm_bench.faults import BACK
 from agsm_bench.jsonl import write_atomically, writing
@@ -60,11 +61,11 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def read_json(path: Path, fix: str) -> dict[str, Any]:
     """Reads a JSON object; raises MissingError, ending with `fix`, where it is absent or damaged."""
     try:
-        value = json.loads(path.read_text("utf-8"))
+        value = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise MissingError(f"There is no {path}.", fix) from error
-    except (OSError, ValueError) as error:
-        raise MissingError(f"{path} is damaged ({error}).", fix) from error
+    except DAMAGED as error:
+        raise MissingError(f"{path} is damaged ({why(error)}).", fix) from error
     if not isinstance(value, dict):
         raise MissingError(f"{path} is damaged: it does not hold an object.", fix)
     return value

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import io
 import json
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
+from agsm_bench.damage import DAMAGED, why
 from agsm_bench.errors import MissingError
 from agsm_bench.jsonl import write_atomically
 from agsm_bench.stats import Floats, Interval
@@ -73,8 +72,8 @@ class Statistics:
                 raise ValueError(f"mu is {mean.shape} and sigma {covariance.shape}")
             if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
                 raise ValueError("not all of its numbers are finite")
-        except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, zlib.error) as error:
-            raise MissingError(f"{path} holds no statistics ({error}).", "Delete it, or name another.") from error
+        except DAMAGED as error:
+            raise MissingError(f"{path} holds no statistics ({why(error)}).", "Delete it, or name another.") from error
         if made_of is not None and said != _json(made_of):
             raise MissingError(f"{path} was made of other images or weights.", f"Delete it: rm {path}")
         return cls(mean, covariance, n, str(path))

@@ -6,11 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from agsm_bench.benchmark import Scored
-from agsm_bench.errors import MissingError
+from agsm_bench.damage import DAMAGED
+from agsm_bench.errors import MissingError, shown
 from agsm_bench.geneval import CORRECT, GenEval
 from agsm_bench.types import DOMAINS, Domain, Interval, Prompt
 
@@ -59,8 +61,8 @@ def read_results(path: Path) -> Results:
         except KeyError as error:
             problems.append(f"{path.name} line {number}: it has no {error}; the row is left out.")
             continue
-        except ValueError as error:
-            problems.append(f"{path.name} line {number}: {error}; the row is left out.")
+        except DAMAGED as error:
+            problems.append(shown(f"{path.name} line {number}: {error}; the row is left out."))
             continue
         seen.add(name)
         scored.append((prompt, name, {CORRECT: float(row["correct"])}))
@@ -101,6 +103,7 @@ def _asked(known: Known, row: Mapping[str, Any]) -> tuple[Domain, Prompt]:
     return next((each for each in found if each[1].id in folders), found[0])
 
 
+@cache
 def _known() -> Known:
     """Every prompt of both domains by its requirement."""
     found: dict[str, list[tuple[Domain, Prompt]]] = {}

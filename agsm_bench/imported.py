@@ -15,6 +15,7 @@ from pathlib import Path
 
 from agsm_bench.benchmark import Benchmark
 from agsm_bench.contracts import Progress
+from agsm_bench.damage import DAMAGED
 from agsm_bench.errors import UserError
 from agsm_bench.planning import samples_of
 from agsm_bench.provenance import provenance
@@ -111,7 +112,7 @@ def _check_prompts(texts: Mapping[str, str], root: Path) -> None:
         expected = texts.get(path.parent.name)
         try:
             said = json.loads(path.read_text("utf-8").splitlines()[0])["prompt"]
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except DAMAGED as error:
             raise UserError(f"{path} is damaged ({type(error).__name__}).", "It holds a line of JSON.") from error
         if expected is not None and said != expected:
             raise UserError(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+from agsm_bench.damage import DAMAGED, why
 from agsm_bench.errors import MissingError, UserError
 from agsm_bench.faults import advice
 
@@ -88,9 +89,9 @@ class Journal:
                     return
                 try:
                     yield parse(json.loads(line.decode()))
-                except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+                except DAMAGED as error:
                     raise MissingError(
-                        f"{self.path} line {number} is damaged ({type(error).__name__}: {error}).",
+                        f"{self.path} line {number} is damaged ({why(error)}).",
                         self.fix.format(number=number, path=self.path),
                     ) from error
 

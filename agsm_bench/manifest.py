@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from agsm_bench.damage import DAMAGED, conforming, why
 from agsm_bench.errors import MissingError, UserError
 from agsm_bench.identity import identity
 from agsm_bench.types import RunSpec
@@ -86,10 +87,8 @@ def load_manifest(folder: Path) -> Manifest:
         raise MissingError(f"{folder} has no {MANIFEST}.", "Name a folder that agsm-bench eval wrote.")
     try:
         return _parse(json.loads(path.read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MissingError(
-            f"{path} is damaged ({type(error).__name__}: {error}).", "Restore the file, or use another --out."
-        ) from error
+    except DAMAGED as error:
+        raise MissingError(f"{path} is damaged ({why(error)}).", "Restore the file, or use another --out.") from error
 
 
 def _parse(data: Any) -> Manifest:
@@ -100,7 +99,10 @@ def _parse(data: Any) -> Manifest:
     if stated != identity(spec):
         raise ValueError("the settings do not match their identity")
     shard, entries = data.pop("shard"), data.pop("provenance")
-    return Manifest(spec, shard=shard and (shard[0], shard[1]), provenance=tuple(entries), **data)
+    manifest = conforming(Manifest(spec, shard=shard and tuple(shard), provenance=tuple(entries), **data))
+    if not all(isinstance(made["trainer"], str) for made in (manifest.tokens, manifest.variant) if made):
+        raise TypeError("a trainer's name is no text")
+    return manifest
 
 
 def _shard(shard: tuple[int, int] | None) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from agsm_bench.benchmark import Given
+from agsm_bench.damage import DAMAGED, why
 from agsm_bench.data.places import ready
 from agsm_bench.data.table import dataset
 from agsm_bench.errors import MissingError
@@ -66,9 +67,9 @@ def read_mapping(folder: Path) -> Reading:
     try:
         content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=partial(_distinct, problems))
         entries = dict(content.items())
-    except (OSError, ValueError, AttributeError) as error:
+    except DAMAGED as error:
         raise MissingError(
-            f"{path} cannot be read ({type(error).__name__}: {error}).",
+            f"{path} cannot be read ({why(error)}).",
             "Get it again: agsm-bench data get pie-bench --from FILE --again",
         ) from error
     prompts = []

@@ -19,7 +19,9 @@ _FIELDS = tuple(each.name for each in fields(Score))
 _fields_of = attrgetter(*_FIELDS)  # `asdict` copies deeply, which takes longer than the rest of a line
 _SHARED = ("sample_id", "metric", "version")
 """Texts that many scores have in common."""
-_SAMPLE_ID = re.compile(r"([^/\\.][^/\\]*)/(\d{4,})")
+_SAMPLE_ID = re.compile(r"([^/\\.\0][^/\\\0]*)/([0-9]{4,9})")
+LONGEST_ID = 200
+"""Bytes of a prompt's id, which is a folder's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +127,27 @@ class Records:
 
 
 def split_id(sample_id: str) -> tuple[str, str]:
-    """Prompt id and index of a sample id. One that would lead out of the run folder is a ValueError."""
+    """Prompt id and index of a sample id; ValueError for one that leads out of the run folder, or can be no name."""
     found = _SAMPLE_ID.fullmatch(sample_id)
-    if not found:
+    if not found or len(found[1].encode()) > LONGEST_ID:
         raise ValueError(f"{sample_id!r} is no sample id")
     return found[1], found[2]
+
+
+def parse_score(record: Mapping[str, Any]) -> Score:
+    """A score as its line has it; raises ValueError or TypeError for what no metric gives."""
+    score = Score(**record)
+    # not `conforming`, which takes longer than all the rest of a line, and there are millions
+    if not (type(score.sample_id) is type(score.metric) is type(score.version) is str):
+        raise TypeError("its sample, metric or version is no text")
+    if not isinstance(score.reason, str | None):
+        raise TypeError("its reason is no text")
+    if score.value is None:
+        if not score.reason:
+            raise ValueError("it is unscored without a reason")
+    elif type(score.value) not in (int, float) or not isfinite(score.value):
+        raise ValueError("its value is no finite number")
+    return score
 
 
 def _image_record(sample_id: str, digest: str) -> Mapping[str, Any]:
@@ -141,15 +159,19 @@ def _verdict_record(verdict: Verdict) -> Mapping[str, Any]:
 
 
 def _parse_image(record: Any) -> tuple[str, str]:
-    sample_id = sys.intern(record["sample_id"])
+    sample_id, digest = sys.intern(record["sample_id"]), record["sha256"]
     split_id(sample_id)
-    return sample_id, record["sha256"]
+    if not isinstance(digest, str):
+        raise TypeError("its hash is no text")
+    return sample_id, digest
 
 
 def _parse_verdict(record: Any, images: Mapping[str, str]) -> Verdict:
     """Equal texts are kept once: of a million samples they would be most of the memory."""
     record |= {key: sys.intern(record[key]) for key in _SHARED if key in record}
-    sample_id, image = record["sample_id"], record.pop("image")
-    split_id(sample_id)
-    recorded = images.get(sample_id)
-    return Verdict(Score(**record), recorded if image == recorded else image)
+    image, score = record.pop("image"), parse_score(record)
+    split_id(score.sample_id)
+    if not isinstance(image, str | None):
+        raise TypeError("the hash of its image is no text")
+    recorded = images.get(score.sample_id)
+    return Verdict(score, recorded if image == recorded else image)

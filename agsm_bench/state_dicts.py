@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agsm_bench.damage import why
 from agsm_bench.errors import MissingError
+from agsm_bench.pickles import load_pickle
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,21 +20,16 @@ def read_state(path: Path) -> dict[str, Any]:
     Raises:
         MissingError: it is damaged, or holds more than tensors and plain values.
     """
-    import pickle
-
-    import torch
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        found = load_pickle(path, "cpu")
         if not isinstance(found, dict):
             raise ValueError(f"it holds a {type(found).__name__}")
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        reason = str(error).partition("\n")[0]
-        raise MissingError(f"{path} holds no weights ({reason}).", f"Delete {path} and get it again.") from error
+    except Exception as error:  # a pickle that is damaged or hostile raises anything at all
+        raise MissingError(f"{path} holds no weights ({why(error)}).", f"Delete {path} and get it again.") from error
     return found
 
 

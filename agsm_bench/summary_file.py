@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from agsm_bench.damage import DAMAGED, why
 from agsm_bench.errors import MissingError
 from agsm_bench.jsonl import write_atomically
 
@@ -51,11 +52,12 @@ def read_summary(folder: Path) -> dict[str, Any]:
         summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
         if summary["schema"] != SUMMARY_SCHEMA:
             raise ValueError(f"schema {summary['schema']}, expected {SUMMARY_SCHEMA}")
+        intact = SEAL not in summary or summary == sealed(summary)
     except FileNotFoundError as error:
         raise MissingError(f"{folder} has no {SUMMARY}: no finished run.", fix) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MissingError(f"{path} is damaged ({type(error).__name__}: {error}).", fix) from error
-    if SEAL in summary and summary != sealed(summary):
+    except DAMAGED as error:
+        raise MissingError(f"{path} is damaged ({why(error)}).", fix) from error
+    if not intact:
         raise MissingError(f"{path} was changed after it was written: it does not have its {SEAL}.", fix)
     return summary
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agsm_bench.contracts import Backbone
+from agsm_bench.damage import DAMAGED, conforming, why
 from agsm_bench.errors import MissingError, UserError
 from agsm_bench.folders import read_json, write_json
 from agsm_bench.identity import canonical_json, hash_files
@@ -74,11 +75,11 @@ def describe_variant(folder: Path) -> Variant:
     try:
         if (data.pop("format"), data.pop("schema")) != (FORMAT, SCHEMA):
             raise ValueError(f"it is not a {FORMAT} of schema {SCHEMA}")
-        variant = Variant(folder, **data)
-        if variant.kind not in ("lora", "full") or "trainer" not in variant.training:
+        variant = conforming(Variant(folder, **data))
+        if variant.kind not in ("lora", "full") or not isinstance(variant.training.get("trainer"), str):
             raise ValueError("its description is not complete")
-    except (KeyError, TypeError, ValueError) as error:
-        raise MissingError(f"{path} is damaged ({type(error).__name__}: {error}).", _FIX) from error
+    except DAMAGED as error:
+        raise MissingError(f"{path} is damaged ({why(error)}).", _FIX) from error
     return variant
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from agsm_bench.damage import DAMAGED, why
 from agsm_bench.errors import MissingError, UserError
 
 INDEX = "model_index.json"
@@ -202,9 +203,12 @@ def tensors_in(file: Path) -> dict[str, Any]:
             header = json.loads(stream.read(length))
             size = stream.seek(0, 2) - 8 - length
         header.pop("__metadata__", None)
+        for entry in header.values():
+            if not all(type(length) is int and length >= 0 for length in (*entry["shape"], *entry["data_offsets"])):
+                raise ValueError("a tensor has no shape or place")
         expected = max(entry["data_offsets"][1] for entry in header.values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise MissingError(f"{file} is damaged ({error}).", fix) from error
+    except DAMAGED as error:
+        raise MissingError(f"{file} is damaged ({why(error)}).", fix) from error
     if size != expected:
         raise MissingError(f"{file} is damaged: {size:,} bytes of tensors, {expected:,} expected.", fix)
     return header
@@ -227,7 +231,10 @@ def is_fp16_only(files: Sequence[Path]) -> bool:
 def _check_shards(located: Located, folder: Path, files: Sequence[Path]) -> None:
     for index in folder.glob("*.safetensors.index*.json"):
         if (".fp16" in index.name) == is_fp16_only(files):
-            names = set(_read(index, located)["weight_map"].values())
+            listed = _read(index, located).get("weight_map")
+            if not isinstance(listed, dict) or not all(isinstance(name, str) for name in listed.values()):
+                raise MissingError(f"{index} is damaged: it names no files.", located.fix)
+            names = set(listed.values())
             if absent := sorted(names - {file.name for file in files}):
                 raise MissingError(f"{folder} lacks {absent[0]}.", located.fix)
 
@@ -259,6 +266,6 @@ def _read(path: Path, located: Located) -> dict[str, Any]:
             raise ValueError("it holds no object")
     except FileNotFoundError as error:
         raise MissingError(f"{located.name} has no {path.name} at {path.parent}.", located.fix) from error
-    except (OSError, ValueError) as error:
-        raise MissingError(f"{path} is damaged ({error}).", located.fix) from error
+    except DAMAGED as error:
+        raise MissingError(f"{path} is damaged ({why(error)}).", located.fix) from error
     return data

@@ -10,7 +10,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEVELS = (
-    ("types", "errors", "faults", "parallel", "stopping", "torchvision_ops", "addresses", "redaction", "terminal"),
+    (
+        *("types", "errors", "damage", "faults", "parallel", "stopping", "torchvision_ops"),
+        *("addresses", "redaction", "terminal"),
+    ),
     (
         "stats",
         "student",
@@ -26,7 +29,16 @@ LEVELS = (
     (
         *("contracts", "protocol", "model_options", "weights", "variant", "manifest", "records"),
         *("summary_file", "store", "images", "shards", "detections", "plugins"),
-        *("metric", "weight_files", "state_dicts", "frechet", "preprocessing", "pixel_pairs", "clip_encoder"),
+        *(
+            "metric",
+            "weight_files",
+            "pickles",
+            "state_dicts",
+            "frechet",
+            "preprocessing",
+            "pixel_pairs",
+            "clip_encoder",
+        ),
         *("benchmark", "columns", "detector", "opencv_resize", "mmdet_names", "editor", "editor_choice", "request"),
         "unigenbench.options",
         "scoring.features",

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from agsm_bench.damage import DAMAGED, why
 from agsm_bench.data.places import read_record, ready
 from agsm_bench.data.table import Dataset, dataset
 from agsm_bench.errors import MissingError, all_missing
@@ -137,15 +138,17 @@ def _read(data: Dataset, folder: Path, annotations: Path) -> tuple[CocoImage, ..
     try:
         content = json.loads(annotations.read_bytes())
         names = {int(image["id"]): str(image["file_name"]) for image in content["images"]}
+        if strange := [name for name in names.values() if name != Path(name).name]:
+            raise ValueError(f"{strange[0]} is no file of the folder")
         for annotation in content["annotations"]:
             captions.setdefault(int(annotation["image_id"]), []).append(str(annotation["caption"]).strip())
         found = [
             CocoImage(key, folder / names[key], tuple(captions[key]), contents.get(names[key], ""))
             for key in sorted(captions)
         ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except DAMAGED as error:
         raise MissingError(
-            f"{annotations} is damaged ({type(error).__name__}: {error}).",
+            f"{annotations} is damaged ({why(error)}).",
             "Get it again: agsm-bench data get coco-captions --again",
         ) from error
     if not found:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agsm_bench.contracts import Backbone
+from agsm_bench.damage import DAMAGED, why
 from agsm_bench.data.coco import CocoPairs
 from agsm_bench.data.places import root
 from agsm_bench.errors import MissingError, UserError
@@ -182,9 +183,9 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as stored:
             yield stored
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (*DAMAGED, SafetensorError) as error:
         raise MissingError(
-            f"{path} is damaged ({error}).", "Run the same agsm-bench data encode again: it mends what is damaged."
+            f"{path} is damaged ({why(error)}).", "Run the same agsm-bench data encode again: it mends what is damaged."
         ) from error
 
 

@@ -140,8 +140,8 @@ def differing(folder: Path, files: Mapping[str, str], show: ShowProgress) -> lis
     for done, (name, expected) in enumerate(files.items(), 1):
         try:
             whole = digest(folder / name, "sha256") == expected
-        except OSError as error:  # gone, or a bad sector
-            if denied(error) and error.errno != errno.EIO:
+        except (OSError, ValueError) as error:  # gone, a bad sector, or a name that no file can have
+            if denied(error) and getattr(error, "errno", None) != errno.EIO:
                 raise
             whole = False
         if not whole:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from agsm_bench.damage import DAMAGED
 from agsm_bench.detector import Detector
 from agsm_bench.errors import MissingError
 from agsm_bench.geneval_prompts import COCO_CLASSES
@@ -65,7 +66,9 @@ def check_config(path: Path) -> None:
         config = json.loads(path.read_text("utf-8"))
         kind, named = config["model_type"], config["id2label"]
         given = [named[str(index)] for index in range(len(named))]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if not all(isinstance(name, str) for name in given):
+            raise TypeError("a class is no text")
+    except DAMAGED as error:
         raise MissingError(f"{path} is no configuration of a detector ({type(error).__name__}).", AGAIN) from error
     wrong = None
     if kind != "mask2former":

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agsm_bench import plugins
+from agsm_bench.damage import conforming
 from agsm_bench.errors import MissingError
 from agsm_bench.geneval_prompts import TAGS
 from agsm_bench.hypotheses import Effect, Spread, effect, holm, pooled
@@ -112,9 +113,7 @@ def load_claims() -> Claims:
         data = checked(tomllib.loads(path.read_text(encoding="utf-8")))
         claims = [_claim(entry, backbone) for entry in data["claims"] for backbone in entry["backbones"]]
         seeds = data["seeds"]
-        if not isinstance(seeds, int):
-            raise ValueError(f"seeds = {seeds!r}")
-        return Claims(float(data["margin"]), float(data["level"]), seeds, tuple(claims))
+        return conforming(Claims(float(data["margin"]), float(data["level"]), seeds, tuple(claims)))
 
 
 def judge(claims: Claims, runs: Sequence[Run]) -> list[Judged]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from agsm_bench.damage import conforming
 from agsm_bench.errors import UserError
 from agsm_bench.jsonl import write_named
 from agsm_bench.report import ablations, bars, points, scatter, stability
@@ -61,7 +62,7 @@ def load(name: str) -> Figure:
     if name not in LOADERS:
         raise UserError(f"No runs make Figure {name}.", f"Figures that runs make: {', '.join(NAMES)}.")
     with readable(path_of(name)):
-        return LOADERS[name]()
+        return conforming(LOADERS[name]())
 
 
 def points_of(name: str, figure: Figure, runs: Sequence[Run]) -> list[Point]:

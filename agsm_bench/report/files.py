@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import agsm_bench
+from agsm_bench.damage import DAMAGED, why
 from agsm_bench.errors import MissingError
 
 SCHEMA = 1
@@ -27,8 +28,8 @@ def readable(path: Path, fix: str = REINSTALL) -> Iterator[None]:
     """Whatever goes wrong while reading `path` names it."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MissingError(f"{path} is missing or damaged ({type(error).__name__}: {error}).", fix) from error
+    except DAMAGED as error:
+        raise MissingError(f"{path} is missing or damaged ({why(error)}).", fix) from error
 
 
 def checked(data: Any) -> Any:

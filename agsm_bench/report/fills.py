@@ -11,6 +11,7 @@ from typing import Any
 
 from agsm_bench import plugins
 from agsm_bench.contracts import Trainer
+from agsm_bench.damage import conforming, fits
 from agsm_bench.report.files import checked, readable, results_dir
 from agsm_bench.report.recipes import (
     Options,
@@ -94,6 +95,8 @@ def load_bases(number: int) -> dict[str, dict[str, str]]:
         return {}
     with readable(path):
         bases: dict[str, dict[str, str]] = contents(path).get("bases", {})
+        if not fits(bases, Mapping[str, Mapping[str, str]]):
+            raise TypeError("a base is no row's key")
         return bases
 
 
@@ -117,7 +120,8 @@ def _extra_columns(path: Path) -> dict[str, dict[str, Any]]:
 def _fill(path: Path, data: Mapping[str, Any], extra: Mapping[str, Mapping[str, Any]], size: Size | None) -> Fill:
     rows = tuple(_row(spec, data["benchmark"], size) for spec in [*data["rows"], *data.get("extra_rows", ())])
     columns = tuple(extra[key] for key in data.get("extra_columns", ()))
-    return Fill(path, data["section"], data["domain"], data["benchmark"], data.get("columns", {}), columns, rows)
+    own = (data["section"], data["domain"], data["benchmark"], data.get("columns", {}))
+    return conforming(Fill(path, *own, columns, rows))
 
 
 def _row(spec: Mapping[str, Any], benchmark: str, size: Size | None) -> RowFill:

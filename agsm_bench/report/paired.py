@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agsm_bench import plugins
+from agsm_bench.damage import DAMAGED
 from agsm_bench.errors import MissingError, UserError
 from agsm_bench.geneval_prompts import TAGS
 from agsm_bench.manifest import Manifest
@@ -232,7 +233,7 @@ def _prompt_of(path: Path) -> str:
     """The prompt that a metadata line of the run states."""
     try:
         return str(json.loads(path.read_bytes())["prompt"])
-    except (ValueError, KeyError, TypeError) as error:
+    except DAMAGED as error:
         raise MissingError(f"{path} is damaged.", "Run the run's agsm-bench eval command again.") from error
 
 

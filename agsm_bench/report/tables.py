@@ -19,9 +19,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any, Literal
 
 from agsm_bench import plugins
+from agsm_bench.damage import conforming
 from agsm_bench.errors import UserError
 from agsm_bench.report.files import checked, readable, results_dir
 from agsm_bench.report.fills import Fill, Size, load_bases, load_fills
@@ -147,7 +149,7 @@ def load_paper(number: int) -> PaperTable:
     with readable(path):
         data = checked(json.loads(path.read_text(encoding="utf-8")))
         sections = map(_section, data["sections"])
-        return PaperTable(data["number"], data["caption"], tuple(sections), tuple(data["notes"]))
+        return conforming(PaperTable(data["number"], data["caption"], tuple(sections), tuple(data["notes"])))
 
 
 def join(number: int, domain: Domain, runs: Sequence[Run], size: Size | None = None) -> JoinedTable:
@@ -172,7 +174,7 @@ def _measured(section: Section, fill: Fill, runs: Sequence[Run]) -> Measured:
     printed = {column.key: column for column in section.columns}
     with readable(fill.source):
         columns = [_filled(printed[key], metric, fill.domain) for key, metric in fill.columns.items()]
-        columns += [Column(**column) for column in fill.extra_columns]
+        columns += [conforming(Column(**column)) for column in fill.extra_columns]
         rows_of_paper = {row.key: row for row in section.rows}
         papers = [rows_of_paper[row.key] if row.in_paper else None for row in fill.rows]
     mine = [run for run in runs if run.domain == fill.domain]
@@ -253,5 +255,8 @@ def _cells(columns: Sequence[Column], runs: Sequence[Run]) -> dict[str, Cell]:
 def _section(data: Mapping[str, Any]) -> Section:
     columns = tuple(Column(**column) for column in data["columns"])
     keys = [column.key for column in columns]
-    rows = (Row(**row | {"values": dict(zip(keys, row["values"], strict=True))}) for row in data["rows"])
-    return Section(data["key"], data["title"], data["row_header"], columns, tuple(rows))
+    rows = tuple(Row(**row | {"values": dict(zip(keys, row["values"], strict=True))}) for row in data["rows"])
+    for key in (column.key for column in columns if column.direction):
+        if not all(isfinite(float(row.values[key])) for row in rows):
+            raise ValueError(f"a value of {key} is no number")
+    return Section(data["key"], data["title"], data["row_header"], columns, rows)

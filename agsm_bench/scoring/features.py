@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from agsm_bench.damage import DAMAGED
 from agsm_bench.errors import MissingError
 from agsm_bench.jsonl import write_atomically
 
@@ -60,7 +61,7 @@ class FeatureStore:
                 ids, digests, versions = (data[name].tolist() for name in ("ids", "digests", "versions"))
                 self._keys |= dict(zip(ids, zip(digests, versions, strict=True), strict=True))
                 self._rows |= dict(zip(ids, data["features"], strict=True))
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except DAMAGED as error:
             raise MissingError(f"{part} is damaged ({type(error).__name__}).", f"Delete it: rm {part}") from error
 
     def _write(self, number: int, ids: Sequence[str], keys: Sequence[Key], features: np.ndarray) -> None:

@@ -15,6 +15,7 @@ from agsm_bench.benchmark import Read
 from agsm_bench.faults import denied
 from agsm_bench.jsonl import Journal, writing
 from agsm_bench.locking import alone
+from agsm_bench.records import parse_score
 from agsm_bench.scoring.features import FeatureStore
 from agsm_bench.scoring.items import Item
 from agsm_bench.scoring.judging import Outcome, Task
@@ -191,4 +192,7 @@ def _record(line: _Line) -> dict[str, Any]:
 
 
 def _parse(record: Any) -> _Line:
-    return _Line(digest=record.pop("digest"), score=Score(**record))
+    digest = record.pop("digest")
+    if not isinstance(digest, str):
+        raise TypeError("its digest is no text")
+    return _Line(parse_score(record), digest)

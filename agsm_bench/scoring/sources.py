@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agsm_bench.benchmark import Read
+from agsm_bench.damage import DAMAGED, why
 from agsm_bench.errors import MissingError, UserError
 from agsm_bench.scoring.items import Item, reader
 
@@ -98,8 +99,8 @@ def _item(name: str, path: Path, prompt: str | None, cluster: str) -> Item:
 
 def _geneval_prompt(path: Path) -> str:
     try:
-        return str(json.loads(path.read_text("utf-8").splitlines()[0])["prompt"])
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        return _text(json.loads(path.read_text("utf-8").splitlines()[0])["prompt"])
+    except DAMAGED as error:
         raise MissingError(
             f"{path} is damaged ({type(error).__name__}).", "It holds one line of JSON with `prompt`."
         ) from error
@@ -117,7 +118,7 @@ def _joined(files: Mapping[str, Path], folder: Path, prompts: Path) -> Iterator[
         for (name, path), row in zip(files.items(), rows, strict=True):
             yield _item(name, path, row["prompt"], row["prompt"])
         return
-    named = {Path(row[column]).with_suffix("").as_posix(): row for row in rows}
+    named = {_without_suffix(row.get(column) or "", prompts): row for row in rows}
     if len(named) < len(rows):
         raise UserError(f"{prompts} names a picture twice.", f"Give each line its own `{column}`.")
     if strange := [name for name in files if name not in named]:
@@ -127,6 +128,12 @@ def _joined(files: Mapping[str, Path], folder: Path, prompts: Path) -> Iterator[
         )
     for name, row in named.items():
         yield _item(name, files.get(name, folder / row[column]), row["prompt"], row["prompt"])
+
+
+def _without_suffix(name: str, prompts: Path) -> str:
+    if not Path(name).name:
+        raise UserError(f"A line of {prompts} names no picture.", "Give each line its file.")
+    return Path(name).with_suffix("").as_posix()
 
 
 def read_prompts(path: Path) -> list[dict[str, str]]:
@@ -141,8 +148,8 @@ def read_prompts(path: Path) -> list[dict[str, str]]:
         raise UserError(f"--prompts is {path}.", f"Use a file that ends in {', '.join(readers)}.")
     try:
         rows = readers[path.suffix](path)
-    except (OSError, ValueError, csv.Error) as error:
-        raise MissingError(f"{path} cannot be read ({error}).", "Name a file of prompts in UTF-8.") from error
+    except (*DAMAGED, csv.Error) as error:
+        raise MissingError(f"{path} cannot be read ({why(error)}).", "Name a file of prompts in UTF-8.") from error
     column = next((name for name in PROMPT_COLUMNS if rows and name in rows[0]), None)
     if column is None:
         raise UserError(f"{path} has no column `{PROMPT_COLUMNS[0]}`.", f"Name one of: {', '.join(PROMPT_COLUMNS)}.")
@@ -161,7 +168,14 @@ def _jsonl(path: Path) -> list[dict[str, Any]]:
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError("a line holds no object")
-    return rows
+    return [{key: _text(value) for key, value in row.items()} for row in rows]
+
+
+def _text(value: Any) -> str:
+    """As a text that can be written; raises ValueError for half a character, which JSON can hold."""
+    text = str(value)
+    text.encode()
+    return text
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

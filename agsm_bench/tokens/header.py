@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
 
 from agsm_bench import __version__
+from agsm_bench.damage import DAMAGED
 from agsm_bench.errors import MissingError, UserError
 
 TOKENS_FILE = "soft_tokens.safetensors"
@@ -219,7 +220,7 @@ def _parse(raw: bytes, size: int, file: Path) -> TokensHeader:
     """Check a header against the size in bytes of what follows it."""
     try:
         entries = json.loads(raw)
-    except (ValueError, RecursionError) as error:
+    except DAMAGED as error:
         raise _damaged(file, "its header is not JSON") from error
     metadata = entries.pop("__metadata__", None) if isinstance(entries, dict) else None
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
@@ -243,7 +244,7 @@ def _parse_metadata(metadata: Mapping[str, Any], file: Path) -> TokensHeader:
         training = json.loads(text)
         hashes = {name: str(metadata[name]) for name in ("config_hash", "tokens_hash", "package_version")}
         intact = hashlib.sha256(text.encode()).hexdigest() == hashes["config_hash"]
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError, UserError) as error:
+    except (*DAMAGED, UserError) as error:
         raise _damaged(file, "its description cannot be read") from error
     if not intact or not isinstance(training, dict):
         raise _damaged(file, "its training configuration does not match its hash")

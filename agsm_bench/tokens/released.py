@@ -25,6 +25,7 @@ from torch.serialization import safe_globals
 
 from agsm_bench.errors import MissingError, UserError
 from agsm_bench.jsonl import write_atomically, writing
+from agsm_bench.pickles import load_pickle
 from agsm_bench.tokens.header import TokensConfig
 from agsm_bench.tokens.soft_tokens import SoftTokens
 
@@ -148,7 +149,7 @@ def _read(file: Path) -> Tensor:
 
     try:
         with safe_globals([(_Embedding, _EMBEDDING)]):
-            value = torch.load(file, map_location=keep, weights_only=True)
+            value = load_pickle(file, keep)
         if isinstance(value, _Embedding):
             value = value.weight
     except FileNotFoundError as error:

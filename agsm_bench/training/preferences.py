@@ -83,11 +83,18 @@ def read_preferences(folder: Path) -> Preferences:
         )
     found = list_preferences(folder)
     for image in (image for pair in (*found.train, *found.held_out) for image in (pair.preferred, pair.rejected)):
-        if not image.is_file():
+        if not _is_there(image):
             raise MissingError(f"The image {image}, which {path} names, is absent.", "Restore it, or delete its line.")
     if not found.train:
         raise MissingError(f"{path} holds no pair to train on.", "Add some; a held-out pair is not trained on.")
     return found
+
+
+def _is_there(image: Path) -> bool:
+    try:
+        return image.is_file()
+    except OSError:  # its name is too long for any file
+        return False
 
 
 def list_preferences(folder: Path) -> Preferences:

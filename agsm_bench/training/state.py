@@ -11,11 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from agsm_bench.damage import DAMAGED, why
 from agsm_bench.errors import MissingError
 from agsm_bench.faults import as_os_error
 from agsm_bench.folders import saved_whole
 
 STATE_FILE = "training_state.safetensors"
+MOMENTS = frozenset(("step", "exp_avg", "exp_avg_sq"))
+"""What AdamW keeps of every parameter."""
 
 
 def save_state(
@@ -58,7 +61,7 @@ def load_state(
         step = _step(stored)
         _restore(trained, _part(tensors, "student."))
         _restore(averaged, _part(tensors, "ema."))
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": _optimizer_state(tensors)})
+        _restore_moments(optimizer, _optimizer_state(tensors))
         if scaler is not None and (scale := _part(tensors, "scaler.")):
             scaler.load_state_dict({name: value.item() for name, value in scale.items()})
     return step
@@ -80,10 +83,9 @@ def _readable(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as stored:
             yield stored
-    except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
-        reason = str(error).partition("\n")[0]
+    except (*DAMAGED, SafetensorError) as error:
         raise MissingError(
-            f"The training state {path} is damaged or of another configuration ({reason}).",
+            f"The training state {path} is damaged or of another configuration ({why(error)}).",
             "Train into another --out folder, or delete this file to start again.",
         ) from error
 
@@ -100,6 +102,19 @@ def _restore(tensors: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> Non
         if tensor.shape != stored[name].shape:
             raise ValueError(f"{name} has another shape")
         tensor.copy_(stored[name])
+
+
+def _restore_moments(optimizer: Any, state: dict[int, dict[str, Tensor]]) -> None:
+    """Raises ValueError for another optimiser's, or what no step can leave."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, parameter in enumerate(parameters):
+        if not (entries := state.get(index)):
+            continue  # it has had no gradient yet
+        if entries.keys() != MOMENTS or any(entries[name].shape != parameter.shape for name in MOMENTS - {"step"}):
+            raise ValueError("it holds another optimiser's moments")
+        if not entries["step"].numel() == 1 or not entries["step"].item() > 0:
+            raise ValueError("its optimiser has made no step")
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
