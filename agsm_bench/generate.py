@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from agsm_bench.diffusion.denoiser import Denoiser
 
 LEAST_ROWS = 4
-"""Smaller batches are filled up on the CPU: below it its matrix products round differently, and images would differ."""
+"""Smaller batches are filled up on the CPU: below it its matrix products round differently, and images would differ.
+
+(Its convolutions do not: `one_kernel`.)"""
 
 
 def generate(

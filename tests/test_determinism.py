@@ -1,7 +1,7 @@
 """The same run at other batch sizes, in shards, on two threads and in another environment.
 
-Batch sizes and shards: the same bytes. Two threads: torch promises no bits, as they may add up in another order. All
-that was compared on our machines (x86-64, CPU) was the same to the byte; what is asserted is `alike`.
+On one thread batch sizes and shards give the same bytes. On two, matrix products of few rows are cut between the
+threads, and a prediction moves by up to 4e-6 with the batch: now and then a pixel by one of 255, and no verdict.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from agsm_bench.report.files import results_dir
 from agsm_bench.request import EvaluationOptions, Request, Scoring
 from agsm_bench.rescore import rescore
 from agsm_bench.scoring.collection import score_images
+from agsm_bench.shards import merge
 from agsm_bench.store import Run
 
 BATCHES, SHARDS, THREADS = (1, 3, 8), (2, 5), (1, 2)
@@ -103,6 +104,24 @@ def alike(one: Path, other: Path) -> None:
         assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("backbone", SHAPES)
+def test_a_row_does_not_know_its_company(backbone: str) -> None:
+    """On one thread torch has another kernel for 1x1 convolutions of fewer than 16 rows."""
+    from agsm_bench import plugins
+
+    denoiser = plugins.load("backbones", backbone).load()
+    config = denoiser.network.config
+    latents = torch.randn(20, config.in_channels, *[config.sample_size] * 2, generator=torch.Generator().manual_seed(0))
+    text, timestep = denoiser.encode_text(["a photo of two red circles"] * 20), torch.full((20,), 500)
+    with torch.no_grad():
+        for count, tolerance in zip(THREADS, (0, 1e-5), strict=True):
+            with threads(count):
+                whole, few = (denoiser.predict(latents[:n], timestep[:n], text.rows(torch.arange(n))) for n in (20, 5))
+                pictures, fewer = (denoiser.pipe.vae.decode(latents[:n]).sample for n in (20, 5))
+            for one, other in ((few, whole[:5]), (fewer, pictures[:5])):
+                torch.testing.assert_close(one, other, rtol=0, atol=tolerance)
+
+
 @pytest.mark.parametrize("backbone", ["sd15", "sd3"])
 def test_photographs(tiny_models: dict[str, Path], tmp_path: Path, backbone: str) -> None:
     whole = run(tmp_path / "whole", backbone, tiny_models, 8, limit=4)
@@ -143,7 +162,10 @@ def test_every_way_to_make_a_run(cli: Cli, tiny_models: dict[str, Path], tmp_pat
                 with threads(1 + index % most):
                     run(part, backbone, tiny_models, BATCHES[index % 3], (index, count))
             merged = tmp_path / f"merged-{count}-{most}"
-            rescore(parts, merged, silent, scoring=Scoring(nothing=backbone in PHOTO))
+            if backbone in PHOTO:  # there is nothing to judge them by
+                merge(parts, merged).close()
+            else:
+                rescore(parts, merged, silent)
             alike(merged, whole)
             assert most > 1 or tree(merged) == tree(whole)
     if backbone in SHAPES:

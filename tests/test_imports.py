@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 LEVELS = (
     (
         *("types", "errors", "damage", "faults", "parallel", "stopping", "torchvision_ops"),
-        *("addresses", "redaction", "terminal"),
+        *("addresses", "redaction", "terminal", "one_kernel"),
     ),
     (
         "stats",

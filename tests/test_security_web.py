@@ -106,7 +106,7 @@ def test_a_cell_is_one_row() -> None:
     assert [each.label for each in from_csv(write_csv([record]))] == ["a =1"]
 
 
-@pytest.mark.parametrize("value", ["a=b", "-0.5", "+1e-3", "-inf", "", "'quoted'", "runs/a", 3, -0.5, None])
+@pytest.mark.parametrize("value", ["a=b", "-0.5", "+1e-3", "-inf", "", "-", "'quoted'", "runs/a", 3, -0.5, None])
 def test_other_cells_are_as_they_are(value: Any) -> None:
     assert guarded(value) == value
     assert not isinstance(value, str) or unguarded(value) == value

@@ -65,7 +65,7 @@ def unpack(archive: Path, folder: Path, anchor: str, wanted: Sequence[str], show
         _check_room(folder, sum(m.size for m in chosen))
         for done, member in enumerate(chosen, 1):
             if isinstance(opened, tarfile.TarFile):
-                opened.extract(member.info, folder, filter="data")
+                _extract(opened, member, folder)
             else:
                 opened.extract(member.info, folder)
             show("unpack files", done, len(chosen))
@@ -88,6 +88,15 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile | tarfile.TarFile, lis
         if isinstance(error, OSError) and error.errno not in NAMES:
             raise
         raise _bad(path, f"is damaged, or no zip or tar ({str(error).partition(chr(10))[0]})") from error
+
+
+def _extract(opened: tarfile.TarFile, member: _Member, folder: Path) -> None:
+    """A plain file's contents, and nothing else of what a tar says; `extract` has a filter from Python 3.11.4 on."""
+    source = opened.extractfile(member.info)
+    assert source
+    (folder / member.name).parent.mkdir(parents=True, exist_ok=True)
+    with source, (folder / member.name).open("wb") as target:
+        shutil.copyfileobj(source, target)
 
 
 def _zipped(info: zipfile.ZipInfo) -> _Member:

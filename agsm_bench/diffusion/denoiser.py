@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from agsm_bench.diffusion.image_encoder import ImageEncoder
 from agsm_bench.diffusion.processes import DDPM, Flow, NoiseProcess
 from agsm_bench.diffusion.text import CachedText, TextCondition
+from agsm_bench.one_kernel import use_one_kernel
 
 SAMPLED_TEXT = 2**26
 """Bytes of encoded prompts that sampling keeps, on the device."""
@@ -34,7 +35,7 @@ class Denoiser(ABC):
         self._prompts = CachedText(self.encode_text, limit=SAMPLED_TEXT)
         for module in pipe.components.values():
             if isinstance(module, nn.Module):
-                module.requires_grad_(False).eval()
+                use_one_kernel(module.requires_grad_(False).eval())
 
     @property
     def network(self) -> Any:

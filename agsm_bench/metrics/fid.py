@@ -99,6 +99,7 @@ def _legacy(path: Path, device: str) -> Callable[[Any], Any]:
     from cleanfid import inception_pytorch as upstream
     from torchvision.models import inception_v3
 
+    from agsm_bench.one_kernel import use_one_kernel
     from agsm_bench.state_dicts import fill, read_state
 
     network = inception_v3(weights=None, num_classes=1008, aux_logits=False, init_weights=False)
@@ -111,7 +112,7 @@ def _legacy(path: Path, device: str) -> Callable[[Any], Any]:
     counters = {key: value for key, value in network.state_dict().items() if key.endswith("num_batches_tracked")}
     fill(network, counters | read_state(path), path)
     network.fc = torch.nn.Identity()
-    network.eval().to(device)
+    use_one_kernel(network.eval().to(device))
     return lambda pixels: network(2 * (pixels / 255) - 1)
 
 

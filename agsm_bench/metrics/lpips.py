@@ -57,6 +57,7 @@ def load(names: Sequence[str], files: Files, device: str) -> LpipsJudge:
     import lpips
     import torch
 
+    from agsm_bench.one_kernel import use_one_kernel
     from agsm_bench.state_dicts import fill, read_state
 
     net = names[0].partition("/")[2].partition("-")[0]
@@ -67,6 +68,7 @@ def load(names: Sequence[str], files: Files, device: str) -> LpipsJudge:
     state = read_state(path)
     renamed = {key: state[name] for key, name in own.items() if name in state}
     fill(network.net, renamed, path)
+    use_one_kernel(network)
     return LpipsJudge(network.to(torch.device(device)), SMALLEST[net], device)
 
 

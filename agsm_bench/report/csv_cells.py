@@ -25,7 +25,9 @@ def unguarded(text: str) -> str:
 
 
 def _tempts(text: str) -> bool:
-    return text.lstrip("'").startswith(STARTS)
+    """A sign alone, as papers print for what they lack, is no formula."""
+    bare = text.lstrip("'")
+    return len(bare) > 1 and bare.startswith(STARTS)
 
 
 def _is_number(text: str) -> bool:
