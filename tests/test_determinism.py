@@ -163,7 +163,8 @@ def test_every_way_to_make_a_run(cli: Cli, tiny_models: dict[str, Path], tmp_pat
                     run(part, backbone, tiny_models, BATCHES[index % 3], (index, count))
             merged = tmp_path / f"merged-{count}-{most}"
             if backbone in PHOTO:  # there is nothing to judge them by
-                merge(parts, merged).close()
+                with merge(parts, merged) as union:
+                    union.finalise({})
             else:
                 rescore(parts, merged, silent)
             alike(merged, whole)
