@@ -15,9 +15,20 @@ TESTING = OFFLINE | {"OMP_NUM_THREADS": "1"}
 PARALLEL = ("--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile")
 
 CORE = (
-    *("cli", "plugins", "imports", "store", "evaluate", "images", "training", "training_tracker", "tokens_stock"),
+    *("cli", "plugins", "imports", "store", "evaluate", "images", "training_tracker", "tokens_stock"),
     *("tokens_released", "photo_backbones", "photo_single_file", "preference_objectives", "metric_image_reward"),
-    *("report_formats", "figures", "leaderboard", "compare", "view", "push", "doctor", "data_get", "scoring_sources"),
+    *(
+        "report_formats",
+        "figures",
+        "leaderboard",
+        "compare",
+        "view",
+        "push",
+        "doctor",
+        "data_get",
+        "data_unpack",
+        "scoring_sources",
+    ),
     *("unigenbench_judge", "determinism", "security", "security_files", "security_secrets", "security_web"),
 )
 """Test files that together use every dependency, in about three minutes: no extras, no network, no browser."""
