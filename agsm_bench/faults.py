@@ -20,8 +20,7 @@ RAISE_PROCESSES = f"Allow more processes (ulimit -u) or end others, {GO_ON}"
 
 PASSING: Mapping[int, str] = {
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), RAISE_FILES),
-    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN), BACK),
-    **dict.fromkeys((errno.ENODEV, errno.ENXIO, errno.ECONNRESET), BACK),
+    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENODEV, errno.ENXIO), BACK),
     errno.ENOMEM: NEED_LESS_MEMORY,
     errno.EAGAIN: RAISE_PROCESSES,
 }
@@ -31,30 +30,33 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 UNWRITABLE = (*FULL, *CLOSED, errno.EFBIG)
 LOCKLESS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
-_NO_MEMORY = re.compile(r"DefaultCPUAllocator|[Cc]annot allocate memory|can't allocate memory|bad_alloc")
-_RUST = re.compile(r"\(os error (\d+)\)")
-"""How safetensors and tokenizers write the number of an error."""
+_NO_MEMORY = re.compile(
+    r"DefaultCPUAllocator|[Cc]annot allocate memory|can't allocate memory|bad_alloc|failed to map segment"
+    r"|could not create a primitive$"
+)
+"""The last is oneDNN's."""
 
 
 def denied(error: BaseException | None) -> bool:
     """Whether the machine, and no file or picture, is to blame for what went wrong while reading or computing."""
-    return _number(error) in PASSING
+    return _denial(error) is not None
 
 
 def told(error: BaseException) -> UserError | None:
     """What to say and do of an error that nobody else has explained; None for one that only a programmer can mend."""
-    number = _number(error)
-    if isinstance(error, UserError):
-        # what could not be read for want of memory or files is no damaged file
-        cause = error.__cause__
-        return (told(cause) if cause and isinstance(error, MissingError) and denied(cause) else None) or error
+    denial = _denial(error)
+    if isinstance(error, UserError) and not (denial and isinstance(error, MissingError)):
+        return error  # but what could not be read for want of memory or files is no damaged file
+    found = denial or error
+    number = _number(found)
     if number == errno.ENOMEM:
-        return UserError(f"Out of memory: {_first_sentence(error)}.", NEED_LESS_MEMORY)
+        asked = _first_sentence(found)
+        return UserError(f"Out of memory{': ' * bool(asked)}{asked}.", NEED_LESS_MEMORY)
     if number is None:
         return None
-    name = f"{error.filename} cannot be used" if isinstance(error, OSError) and error.filename else ANY
+    name = f"{found.filename} cannot be used" if isinstance(found, OSError) and found.filename else ANY
     code = ExitCode.MISSING if number == errno.ENOENT else ExitCode.USAGE
-    return UserError(f"{name} ({_reason(error, number)}).", advice(number), code)
+    return UserError(f"{name} ({_reason(found, number)}).", advice(number), code)
 
 
 def advice(number: int | None, elsewhere: str = "use another --out") -> str:
@@ -75,19 +77,30 @@ def as_os_error(error: Exception) -> Exception:
     return error if number is None else OSError(number, os.strerror(number))
 
 
-def _number(error: BaseException | None) -> int | None:
-    """The number of the OSError behind an error; None where it is no fault of the machine's."""
+def _denial(error: BaseException | None) -> BaseException | None:
+    """The first cause that the machine is to blame for: libraries wrap it, several times, in words of their own."""
+    found = None
+    while error is not None:
+        found = error if _number(error) in PASSING else found
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def _number(error: BaseException) -> int | None:
+    """The number of an OSError, also of one that torch or a library in Rust has put into words."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
         return errno.ENOMEM
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
+    if isinstance(error, UserError):  # it is told by whoever raised it, with its number in words, too
+        return None
     text = str(error)
-    if isinstance(error, RuntimeError) and "can't start new thread" in text:
+    if "can't start new thread" in text:
         return errno.EAGAIN
-    if isinstance(error, (RuntimeError, ImportError, OSError)) and _NO_MEMORY.search(text):
+    if _NO_MEMORY.search(text):
         return errno.ENOMEM
-    found = _RUST.search(text)
-    return int(found[1]) if found else None
+    known = (*PASSING, *UNWRITABLE)
+    return next((n for n in known if f"{os.strerror(n)} ({n})" in text or f"(os error {n})" in text), None)
 
 
 def _reason(error: BaseException, number: int) -> str:
@@ -98,4 +111,4 @@ def _first_sentence(error: BaseException) -> str:
     text = str(error).partition("\n")[0]
     if asked := re.search(r"you tried to allocate \d+ bytes", text):
         return asked[0]
-    return text.partition(". ")[0].removesuffix(".") or type(error).__name__
+    return text.partition(". ")[0].removesuffix(".")

@@ -126,9 +126,6 @@ def main() -> None:
 
     Several things that are missing have a line each.
     """
-    _open_streams()
-    if isinstance(sys.stdout, TextIOWrapper):  # an arrow that the terminal's encoding has not is no reason to end
-        sys.stdout.reconfigure(errors="replace")
     try:
         _run()
     except SystemExit as end:
@@ -138,6 +135,9 @@ def main() -> None:
 
 def _run() -> None:
     try:
+        _open_streams()
+        if isinstance(sys.stdout, TextIOWrapper):  # an arrow that the terminal's encoding has not is no reason to end
+            sys.stdout.reconfigure(errors="replace")
         try:
             app()
         finally:
