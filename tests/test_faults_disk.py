@@ -66,22 +66,26 @@ def on_a_full_disk(disk: Disk, tmp_path: Path, command: tuple[object, ...], step
 
 
 LIGHT = {
-    "table": (("report", "--table", 1, "--format", "md"), 4096, "table.md"),
+    "table": (("report", "--table", 1, "--format", "md"), 8192, "table.md"),
+    "baseline": (("baseline", GENEVAL[0]), 65536, "baseline.json"),
+}
+MORE = {
     "picture": (("report", "--figure", "geneval"), 262144, "figure.png"),
     "junit": (("compare", GENEVAL[0], "--baseline", GENEVAL[0], "--format", "junit"), 4096, "compare.xml"),
     "leaderboard": (("leaderboard", *GENEVAL, "--format", "csv"), 4096, "board.csv"),
-    "baseline": (("baseline", GENEVAL[0]), 32768, "baseline.json"),
+    "claims": (("claims", "--format", "json"), 16384, "claims.json"),
 }
+FILES = [*LIGHT, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)]
 
 
-@pytest.mark.parametrize("name", LIGHT)
+@pytest.mark.parametrize("name", FILES)
 def test_a_file_on_a_full_disk(disk: Disk, tmp_path: Path, name: str) -> None:
-    on_a_full_disk(disk, tmp_path, *LIGHT[name])
+    on_a_full_disk(disk, tmp_path, *(LIGHT | MORE)[name])
 
 
-@pytest.mark.parametrize("name", LIGHT)
+@pytest.mark.parametrize("name", FILES)
 def test_a_full_disk_leaves_the_file_that_was_there(disk: Disk, name: str) -> None:
-    command, _, out = LIGHT[name]
+    command, _, out = (LIGHT | MORE)[name]
     (disk.root / out).write_text("of yesterday")
     disk.leave(0)
     in_child(*command, "--out", disk.root / out).refused("No space left on device")
@@ -89,7 +93,7 @@ def test_a_full_disk_leaves_the_file_that_was_there(disk: Disk, name: str) -> No
 
 
 def test_an_evaluation_on_a_full_disk(disk: Disk, world: Path) -> None:
-    assert filling(disk, EVAL, 12288) > 2
+    assert filling(disk, EVAL, 20480) > 1
     disk.free()
     assert made(disk.root / "out") == made(world / "base")
 
