@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from PIL import Image
@@ -22,6 +24,11 @@ from agsm_bench.types import RunSpec, Sample, Score
 SPEC = RunSpec("coco_val5k", "shapes", "shapes-mmdit", "w" * 64, 2.0, 12, 24, 0, 1)
 SCENE, SCORE, DISTANCE = "coco_val5k/scene", "shapes_clip/score", "shapes_frechet"
 PROMPTS, FEATURES = 5000, 64
+
+
+def scratch() -> TemporaryDirectory[str]:
+    """A folder in memory where there is a file system for that: what a disk takes, mostly to delete, is not measured."""
+    return TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
 
 
 def made_run(folder: Path, seed: int, *, prompts: int = PROMPTS, images: int = 1, files: bool = False) -> Path:
