@@ -173,7 +173,7 @@ def _become(request: Request, pipes: Sequence[int]) -> None:
 
 
 def environment(folder: Path, points: Sequence[Point] = (), word: str = "", **small: Any) -> dict[str, str]:
-    """For a command that is started as usual, and the processes that it starts: those with `word` among their words."""
+    """For a command that is started as usual and what it starts; the points are for those with `word` in their words."""
     here = Path(__file__).parent
     paths = os.pathsep.join([str(here / "kill_site"), str(here), *filter(None, [os.environ.get("PYTHONPATH")])])
     request = Request((word,), str(folder), points, small)
@@ -185,8 +185,8 @@ def arm_by_environment() -> None:
     asked = json.loads(os.environ["KILL_POINTS"])
     request = Request(**asked | {"points": [Point(**point) for point in asked["points"]]})
     (word,) = request.arguments
+    _lessen(request.small)
     if not word or word in sys.orig_argv:
-        _lessen(request.small)
         _arm(request, os.open(os.devnull, os.O_WRONLY))
 
 

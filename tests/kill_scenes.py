@@ -97,6 +97,18 @@ def difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[st
     return sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name))
 
 
+def working(folder: Path) -> list[str]:
+    """Processes that still work in a folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if (path / "cwd").resolve(strict=True) == folder:
+                found.append((path / "cmdline").read_text())
+        except OSError:
+            continue
+    return found
+
+
 def copied(source: Path) -> Callable[[Path], None]:
     """Prepares a folder by what another holds."""
     return lambda folder: shutil.copytree(source, folder, dirs_exist_ok=True)

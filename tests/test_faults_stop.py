@@ -13,7 +13,7 @@ from random import Random
 
 import pytest
 from kill_points import Point, environment
-from kill_scenes import GENERATE, SMALL, TRAIN, Scene, Scenes, difference, tree
+from kill_scenes import GENERATE, SMALL, TRAIN, Scene, Scenes, difference, tree, working
 
 from agsm_bench.training.log import LOG_FILE
 from agsm_bench.training.state import STATE_FILE, stored_step
@@ -158,18 +158,6 @@ def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> No
         time.sleep(0.05)
 
 
-def left(folder: Path) -> list[str]:
-    """Processes that still work in a folder."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if (path / "cwd").resolve(strict=True) == folder:
-                found.append((path / "cmdline").read_text())
-        except OSError:
-            continue
-    return found
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("everyone", [True, False], ids=["srun", "batch"])
 def test_a_training_of_several_processes_is_saved_by_all(scenes: Scenes, tmp_path: Path, everyone: bool) -> None:
@@ -182,7 +170,7 @@ def test_a_training_of_several_processes_is_saved_by_all(scenes: Scenes, tmp_pat
     done = stored_step(tmp_path / "tokens" / STATE_FILE)
     assert 2 <= done < 60
     assert error.count(f"Interrupted; tokens keeps the first {done} steps. {GO_ON}") == 2
-    assert not left(tmp_path)
+    assert not working(tmp_path)
     scene = Scene(scenes["train"].warm, tmp_path, (*TOGETHER, "--steps", done + 1))
     assert scene.run(tmp_path).code == 0
     assert not difference(tree(tmp_path / "tokens"), tree(scene.unbroken.folder / "tokens") | told_apart(tmp_path))
@@ -200,7 +188,7 @@ def test_an_evaluation_of_several_processes_goes_on(scenes: Scenes, tmp_path: Pa
     os.killpg(process.pid, signal.SIGTERM)
     _, error = process.communicate(timeout=300)
     assert GO_ON in error
-    assert not left(tmp_path)
+    assert not working(tmp_path)
     scene = Scene(scenes["train"].warm, tmp_path, (*GENERATE, "--steps", 20))
     assert scene.run(tmp_path).code == 0
     assert not difference(
