@@ -173,7 +173,7 @@ def _become(request: Request, pipes: Sequence[int]) -> None:
 
 
 def environment(folder: Path, points: Sequence[Point] = (), word: str = "", **small: Any) -> dict[str, str]:
-    """For a command that is started as usual and what it starts; the points are for those with `word` in their words."""
+    """For a command that is started as usual and what it starts; the points are for those that `word` is typed for."""
     here = Path(__file__).parent
     paths = os.pathsep.join([str(here / "kill_site"), str(here), *filter(None, [os.environ.get("PYTHONPATH")])])
     request = Request((word,), str(folder), points, small)
