@@ -117,11 +117,12 @@ class Moments:
     @staticmethod
     def of(features: Floats, labels: np.ndarray, clusters: int) -> Moments:
         """Of features [n, d], each in a cluster."""
-        groups = [features[labels == cluster] for cluster in range(clusters)]
-        sums = np.stack([group.sum(axis=0) for group in groups])
-        return Moments(
-            np.bincount(labels, minlength=clusters).astype(np.float64), sums, np.stack([g.T @ g for g in groups])
-        )
+        counts, width = np.bincount(labels, minlength=clusters), features.shape[1]
+        groups = np.split(features[np.argsort(labels, kind="stable")], np.cumsum(counts)[:-1])
+        products = np.empty((clusters, width, width))  # 33 KB a prompt: a list of them first would take it twice
+        for product, group in zip(products, groups, strict=True):
+            product[:] = group.T @ group
+        return Moments(counts.astype(np.float64), np.stack([group.sum(axis=0) for group in groups]), products)
 
     def gaussian(self, weights: Floats) -> tuple[Floats, Floats]:
         """Means [draws, d] and covariances [draws, d, d] with the clusters weighted [draws, clusters]."""

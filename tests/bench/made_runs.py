@@ -27,7 +27,7 @@ PROMPTS, FEATURES = 5000, 64
 
 
 def scratch() -> TemporaryDirectory[str]:
-    """A folder in memory where there is a file system for that: what a disk takes, mostly to delete, is not measured."""
+    """A folder in memory where there is a file system for that: what a disk takes is not measured."""
     return TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
 
 
