@@ -162,9 +162,10 @@ def _values(seat: _Seat, inputs: Sequence[Any]) -> list[Any]:
     except UserError:
         raise
     except Exception as error:
-        if len(inputs) > 1:
-            half = len(inputs) // 2
-            return _values(seat, inputs[:half]) + _values(seat, inputs[half:])
-        if denied(error):  # as for want of memory; the command line says what to do
-            raise
-        return [error]
+        if len(inputs) < 2:
+            if denied(error):  # as for want of memory; the command line says what to do
+                raise
+            return [error]
+    # not within the `except`: what failed the batch is no cause of what fails a picture
+    half = len(inputs) // 2
+    return _values(seat, inputs[:half]) + _values(seat, inputs[half:])
