@@ -16,12 +16,11 @@ from zlib import error as ZlibError
 T = TypeVar("T")
 
 DAMAGED = (
-    *(OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, EOFError, MemoryError),
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, EOFError),
     *(RuntimeError, SyntaxError, TokenError, BadZipFile, ZlibError),
 )
 """What the libraries and our own checks raise for contents that are not as they were written. RuntimeError: JSON nested
-too deep, torch's readers, encrypted zips; MemoryError: an array that says it is larger than all memory; SyntaxError:
-Pillow's and NumPy's headers, TokenError: NumPy's."""
+too deep, torch's readers, encrypted zips; SyntaxError: Pillow's and NumPy's headers, TokenError: NumPy's."""
 LONGEST = 200
 """Characters of a reason: some libraries repeat the contents."""
 

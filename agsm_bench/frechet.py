@@ -72,7 +72,7 @@ class Statistics:
                 raise ValueError(f"mu is {mean.shape} and sigma {covariance.shape}")
             if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
                 raise ValueError("not all of its numbers are finite")
-        except DAMAGED as error:
+        except (*DAMAGED, MemoryError) as error:  # an array that says it is larger than all memory
             raise MissingError(f"{path} holds no statistics ({why(error)}).", "Delete it, or name another.") from error
         if made_of is not None and said != _json(made_of):
             raise MissingError(f"{path} was made of other images or weights.", f"Delete it: rm {path}")

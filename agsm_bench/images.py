@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-UNREADABLE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-"""What the functions here raise for bytes that are no picture; a damaged PNG can be a SyntaxError of Pillow's."""
+from agsm_bench.damage import DAMAGED
+
+UNREADABLE = (*DAMAGED, struct.error, Image.DecompressionBombError)
+"""What the functions here, and Pillow's, raise for bytes that are no picture."""
 SIXTEEN_BITS = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 """Pillow's modes of grey pictures whose values go to 65,535; its own conversion would clip them at 255."""
 

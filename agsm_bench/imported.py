@@ -92,11 +92,13 @@ def side_of(paths: Iterable[Path]) -> int:
     """The width in pixels of the first that is a picture: pictures to compare with are given at it. 0 if none is."""
     from PIL import Image
 
+    from agsm_bench.images import UNREADABLE
+
     for path in paths:
         try:
             with Image.open(path) as image:
                 return image.width
-        except (OSError, ValueError, SyntaxError):  # scored as every other, which says what is wrong with it
+        except UNREADABLE:  # scored as every other, which says what is wrong with it
             continue
     return 0
 

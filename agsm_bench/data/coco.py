@@ -99,13 +99,15 @@ def picture(path: Path, size: int) -> np.ndarray:
     """
     from PIL import Image
 
+    from agsm_bench.images import UNREADABLE
+
     try:
         with Image.open(path) as image:
             side = min(image.size)
             left, top = ((length - side) // 2 for length in image.size)
             # cut first: ImageOps.fit lets the filter look over the edge of the square
             square = image.convert("RGB").crop((left, top, left + side, top + side))
-    except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for files that are no picture
+    except UNREADABLE as error:
         fix = f"See what else is: agsm-bench data verify coco-{path.parent.name}"
         raise MissingError(f"The image {path} is gone or damaged ({type(error).__name__}).", fix) from error
     return np.array(square.resize((size, size), Image.Resampling.BICUBIC))

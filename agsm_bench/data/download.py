@@ -78,7 +78,7 @@ def download(url: str, part: Path, size: int, show: ShowProgress) -> None:
     try:
         while most < size:  # a new count of tries whenever bytes have arrived
             most = retrying(_more, url, part, size, most, show)
-    except (CutError, requests.RequestException) as error:
+    except (CutError, requests.RequestException, ValueError) as error:  # ValueError: a redirect to no address
         raise MissingError(f"{url} cannot be downloaded ({error}).", "Run the same command again to go on.") from error
 
 
@@ -102,7 +102,7 @@ def _more(url: str, part: Path, size: int, most: int, show: ShowProgress) -> int
             raise CutError(f"the server sent another part than {headers['Range']}")
         if total is None:  # maybe the page of somebody in between
             raise CutError("the answer does not say its size")
-        reason = _write(response, part, show)
+        reason = _write(response, part, size, show)
     if (have := part.stat().st_size) <= most:
         raise CutError(f"the connection ended after {have:,} of {size:,} bytes") from reason
     return have
@@ -111,26 +111,32 @@ def _more(url: str, part: Path, size: int, most: int, show: ShowProgress) -> int
 def _total(headers: Mapping[str, str]) -> int | None:
     """Size of the whole file, as the answer to a request for a range or for all of it gives it."""
     text = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
-    return int(text) if text.isdigit() else None
+    return _number(text)
 
 
 def _start(headers: Mapping[str, str]) -> int | None:
     """Where the answer to a request for a range begins."""
     text = headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
-    return int(text) if text.isdecimal() else None
+    return _number(text)
 
 
-def _write(response: requests.Response, part: Path, show: ShowProgress) -> requests.RequestException | None:
-    """Appends the body, or starts anew where the server knows no ranges; what cut it short, if anything did."""
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else None
+
+
+def _write(response: requests.Response, part: Path, size: int, show: ShowProgress) -> requests.RequestException | None:
+    """Appends the body up to the size of the whole file, or starts anew where the server knows no ranges; what cut it
+    short, if anything did."""
     import requests
 
     whole = response.status_code != requests.codes.partial_content
-    total = _total(response.headers) or 0
     with part.open("wb" if whole else "ab") as stream:
         try:
             for chunk in response.iter_content(CHUNK):
-                stream.write(chunk)
-                show("download", stream.tell(), total)
+                stream.write(chunk[: size - stream.tell()])  # some bodies have no end
+                show("download", stream.tell(), size)
+                if stream.tell() >= size:
+                    break
         except requests.RequestException as error:
             return error
     return None

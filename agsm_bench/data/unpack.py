@@ -28,6 +28,12 @@ NAMES = {None, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, er
 """Numbers of an OSError for which the archive is to blame, not the disk."""
 
 
+LARGEST_RATIO = 100
+"""Of what is packed to the archive; text comes to ten, and gzip can a thousand."""
+SMALL = 2**26
+"""Bytes that any archive may unpack to."""
+
+
 @dataclass(frozen=True)
 class _Member:
     name: str
@@ -77,12 +83,17 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile | tarfile.TarFile, lis
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as opened:
-                yield opened, [_zipped(info) for info in opened.infolist()]
+                members = [_zipped(info) for info in opened.infolist()]
+                _check_ratio(path, sum(member.size for member in members))
+                yield opened, members
         else:
             with tarfile.open(path) as opened_tar:
-                members = [_Member(i.name, i.size, i.isreg(), i.isdir(), i) for i in opened_tar.getmembers()]
+                members = []
+                for info in opened_tar:
+                    members.append(_Member(info.name, info.size, info.isreg(), info.isdir(), info))
+                    _check_ratio(path, info.offset_data + info.size)
                 while opened_tar.fileobj and opened_tar.fileobj.read(1 << 20):
-                    pass  # the compressed stream's checksum comes last
+                    _check_ratio(path, opened_tar.fileobj.tell())  # the compressed stream's checksum comes last
                 yield opened_tar, members
     except BROKEN as error:
         if isinstance(error, OSError) and error.errno not in NAMES:
@@ -97,6 +108,11 @@ def _extract(opened: tarfile.TarFile, member: _Member, folder: Path) -> None:
     (folder / member.name).parent.mkdir(parents=True, exist_ok=True)
     with source, (folder / member.name).open("wb") as target:
         shutil.copyfileobj(source, target)
+
+
+def _check_ratio(path: Path, unpacked: int) -> None:
+    if unpacked > SMALL + LARGEST_RATIO * path.stat().st_size:
+        raise _bad(path, f"is refused: it holds more than {LARGEST_RATIO} times its own size")
 
 
 def _zipped(info: zipfile.ZipInfo) -> _Member:

@@ -61,7 +61,7 @@ class FeatureStore:
                 ids, digests, versions = (data[name].tolist() for name in ("ids", "digests", "versions"))
                 self._keys |= dict(zip(ids, zip(digests, versions, strict=True), strict=True))
                 self._rows |= dict(zip(ids, data["features"], strict=True))
-        except DAMAGED as error:
+        except (*DAMAGED, MemoryError) as error:  # an array that says it is larger than all memory
             raise MissingError(f"{part} is damaged ({type(error).__name__}).", f"Delete it: rm {part}") from error
 
     def _write(self, number: int, ids: Sequence[str], keys: Sequence[Key], features: np.ndarray) -> None:

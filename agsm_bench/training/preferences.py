@@ -119,10 +119,14 @@ def _pairs(path: Path) -> Iterator[PreferencePair]:
 
 
 def _load(path: Path, size: int) -> np.ndarray:
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
+
+    from agsm_bench.images import UNREADABLE, reason
 
     try:
         with Image.open(path) as image:
             return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size)))
-    except (OSError, UnidentifiedImageError) as error:
-        raise MissingError(f"The image {path} cannot be read ({error}).", "Restore it, or delete its line.") from error
+    except UNREADABLE as error:
+        raise MissingError(
+            f"The image {path} cannot be read ({reason(error)}).", "Restore it, or delete its line."
+        ) from error

@@ -26,6 +26,8 @@ LONGEST_WAIT = 60.0
 """Seconds between two tries, at most."""
 LONGEST_ASKED = 600.0
 """Seconds that a server may ask to wait by Retry-After; one that asks for more fails the image."""
+LONGEST_ANSWER = 2**24
+"""Bytes of an answer; some bodies have no end."""
 PASSING = (408, 425, 429)
 """Statuses that, like those from 500, may pass."""
 
@@ -104,31 +106,33 @@ class Endpoint:
         import requests
 
         try:
-            response = requests.post(
+            with requests.post(
                 self.url,
                 data=body,
                 headers={"Content-Type": "application/json"},
                 auth=self._authorise,
                 timeout=self.timeout,
                 allow_redirects=False,  # a redirected POST becomes a GET
-            )
+                stream=True,
+            ) as response:
+                content = _content(response)
         except requests.ReadTimeout as error:
             raise PassingError(f"no answer within {self.timeout:g} s") from error
         except requests.RequestException as error:
             if _nobody_there(error):
                 raise PassingError("nobody answers at its address", connected=False) from error
             raise PassingError("the connection was cut") from error
-        self._check(response)
+        self._check(response, content)
         try:
-            return response.json()
-        except ValueError as error:
+            return json.loads(content)
+        except (ValueError, RecursionError) as error:
             raise ValueError("what came is no JSON") from error
 
-    def _check(self, response: requests.Response) -> None:
+    def _check(self, response: requests.Response, content: bytes) -> None:
         status = response.status_code
         if status == 200:
             return
-        reason = f"HTTP {status}{_message(response.text)}"
+        reason = f"HTTP {status}{_message(content.decode(errors='replace'))}"
         if self.key:  # some servers repeat it
             reason = reason.replace(self.key, "(the key)")
         if status in PASSING or status >= 500:
@@ -181,6 +185,16 @@ def _body(model: str, text: str, png: bytes) -> bytes:
     image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{b64encode(png).decode()}"}}
     content = [image, {"type": "text", "text": text}]
     return json.dumps({"model": model, "temperature": 0, "messages": [{"role": "user", "content": content}]}).encode()
+
+
+def _content(response: requests.Response) -> bytes:
+    """The body; raises ValueError for one that no answer needs."""
+    content = b""
+    for chunk in response.iter_content(1 << 16):
+        content += chunk
+        if len(content) > LONGEST_ANSWER:
+            raise ValueError(f"what came is longer than {LONGEST_ANSWER:,} bytes")
+    return content
 
 
 def _reply(answer: Any) -> str:
