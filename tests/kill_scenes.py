@@ -22,6 +22,7 @@ from photo_tiny import SIZE
 SMALL = {"agsm_bench.metrics.denoising:GROUPS": 2, "agsm_bench.training.validation:TIMESTEPS": [500]}
 TRAIN = ("train", "agsm", "--batch", 2, "--steps", 5, "--validate-every", 3, "--out", "tokens")
 GENERATE = ("eval", "geneval", "--limit", 4, "--images-per-prompt", 2, "--steps", 2, "--out", "run")
+ITS_OWN = ("started", "git")
 FILES = {f"top/val/{i}.jpg": bytes([i]) * 5000 for i in range(6)}
 
 
@@ -74,18 +75,19 @@ class Unbroken:
 def tree(folder: Path) -> dict[str, Any]:
     """Every file by its name, as its bytes.
 
-    Not of the files that tell who worked on a run and since when: a manifest has a line more for each process that
-    went on with it. All else of them has to be equal.
+    Not of the files that tell who worked on a run and since when, in which state of a checkout: a manifest has a line
+    more for each process that went on with it. All else of them has to be equal. Nor of the note on who holds a lock,
+    which a kill may leave until somebody holds it again.
     """
     found: dict[str, Any] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".holder"):
         name = path.relative_to(folder).as_posix()
         content = path.read_bytes()
         if path.name in ("manifest.json", "config.json") and b'"provenance"' in content:
             record = json.loads(content)
             entries = record.pop("provenance")
             entries = entries if isinstance(entries, list) else [entries]
-            alike = {json.dumps({k: v for k, v in entry.items() if k != "started"}) for entry in entries}
+            alike = {json.dumps({k: v for k, v in entry.items() if k not in ITS_OWN}) for entry in entries}
             found[name] = record, alike
         else:
             found[name] = content

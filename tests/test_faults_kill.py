@@ -22,16 +22,17 @@ def survives(scene: Scene, deaths: int, seed: str) -> None:
     """Kills the command so often, mostly once before it is called again and compared."""
     random, unbroken = Random(seed), scene.unbroken
     drawn = points(random, unbroken.ended.changes, unbroken.seconds)
-    killed = 0
+    killed = rounds = 0
     while killed < deaths:
-        folder, story = scene.prepared(f"killed-{killed}-of-{deaths}"), list[str]()
-        before = killed
-        while killed == before or (killed < deaths and random.random() < 0.4):
+        folder, story = scene.prepared(f"killed-{rounds}-of-{deaths}"), list[str]()
+        rounds, going = rounds + 1, True
+        while going:
             point = next(drawn)
             ended = scene.run(folder, point)
             assert ended.killed or ended.code == 0, (point, ended.err)
             killed += ended.killed
             story.append(f"{point}: {ended.code} after {ended.notes.splitlines()[-1:]}")
+            going = ended.killed and killed < deaths and random.random() < 0.4
         ended = scene.run(folder)
         assert ended.code == 0, (story, ended.err)
         assert scene.once or ended.out == unbroken.ended.out, story
