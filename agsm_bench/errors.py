@@ -18,6 +18,7 @@ class ExitCode(IntEnum):
     MISSING = 3
     """Something is absent or damaged: a weight, data, an extra, a checkpoint."""
     INTERRUPTED = 130
+    """Ctrl-C; another signal ends with 128 and its number (`agsm_bench.stopping`)."""
 
 
 LONGEST = 2000
