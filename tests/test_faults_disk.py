@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from coco_tiny import noise, write_coco
 from faults import Disk, contents, in_child, like_anybody, limit, mounted, shell
+from faults import run as system
 from photo_tiny import SIZE, save_tiny
 from report_runs import COMMITTED
 from store_runs import SAMPLES, evaluate, opened, tree, work
@@ -314,3 +315,27 @@ def test_a_run_that_is_moved_away_is_not_begun_anew_at_its_place(
     (tmp_path / "elsewhere").rename(folder)
     evaluate(folder)
     assert tree(folder) == tree(tmp_path / "whole")
+
+
+def test_a_run_whose_disk_is_unmounted_does_not_go_on_below_it(tmp_path: Path, no_fsync: None) -> None:
+    with mounted(tmp_path / "run"), opened(tmp_path / "run") as run:
+        work(run, SAMPLES[:2])
+        system("umount", "-l", tmp_path / "run")
+        with pytest.raises(MissingError, match=r"has lost its manifest\.json"):
+            work(run, SAMPLES)
+    assert not [*(tmp_path / "run").iterdir()]
+
+
+@pytest.mark.parametrize("gone", [renamed, emptied])
+def test_a_training_that_is_moved_away_is_not_begun_anew_at_its_place(
+    tmp_path: Path, gone: Callable[[Path], None]
+) -> None:
+    from agsm_bench.demo import train_tokens
+
+    def leave(phase: str, done: int, total: int) -> None:
+        if done == 1:
+            gone(tmp_path / "tokens")
+
+    with pytest.raises(MissingError, match=r"has lost its train\.jsonl.*go on"):
+        train_tokens(tmp_path / "tokens", 3, leave)
+    assert not (tmp_path / "tokens").exists() or not [*(tmp_path / "tokens").iterdir()]
