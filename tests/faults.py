@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from agsm_bench.cli.main import main
+
 ENDINGS = {0, 1, 2, 3, 130}
 """Exit codes that the design names."""
 
@@ -95,8 +97,6 @@ def _forked(
 
 
 def _main() -> int:
-    from agsm_bench.cli.main import main
-
     try:
         main()
     except SystemExit as end:
