@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -100,11 +101,11 @@ def difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[st
 
 
 def working(folder: Path) -> list[str]:
-    """Processes that still work in a folder."""
+    """Other processes that still work in a folder."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            if (path / "cwd").resolve(strict=True) == folder:
+            if (path / "cwd").resolve(strict=True) == folder and path.name != str(os.getpid()):
                 found.append((path / "cmdline").read_text())
         except OSError:
             continue

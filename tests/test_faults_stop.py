@@ -14,6 +14,7 @@ from random import Random
 import pytest
 from kill_points import Point, environment
 from kill_scenes import GENERATE, SMALL, TRAIN, Scene, Scenes, difference, tree, working
+from test_reproduce import one_row
 
 from agsm_bench.training.log import LOG_FILE
 from agsm_bench.training.state import STATE_FILE, stored_step
@@ -195,3 +196,22 @@ def test_an_evaluation_of_several_processes_goes_on(scenes: Scenes, tmp_path: Pa
         tree(tmp_path / "run"),
         tree(scene.unbroken.folder / "run") | {"manifest.json": tree(tmp_path / "run")["manifest.json"]},
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("everyone", [True, False], ids=["terminal", "batch"])
+def test_reproduce_ends_with_its_jobs(project: Path, everyone: bool) -> None:
+    """Ctrl-C reaches the jobs, too; SIGTERM of a batch script only the call: either way a training saves its step."""
+    one_row(project)
+    quick = ("--quick", "--quick-steps", 100, "--quick-prompts", 6, "--quick-images", 1, "--out", "runs")
+    process = typed(project, "-m", "agsm_bench", "reproduce", "--table", 4, *quick)
+    folder = project / "runs" / "quick-100-6x1" / "agsm-shapes-mmdit-steps-100-0"
+    log = folder / LOG_FILE
+    wait_for(lambda: log.exists() and log.read_bytes().count(b"\n") >= 2, process)
+    number = signal.SIGINT if everyone else signal.SIGTERM
+    (os.killpg if everyone else os.kill)(process.pid, number)
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 128 + number
+    told(error)
+    assert not working(project)
+    assert 2 <= stored_step(folder / STATE_FILE) < 100
