@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -62,6 +63,7 @@ def ended(pid: int, folder: Path) -> Ended:
     """Waits for a child of `started`."""
     _, status = os.waitpid(pid, 0)
     texts = [path.read_text(errors="replace") if (path := folder / name).exists() else "" for name in ("1", "2")]
+    shutil.rmtree(folder)
     return Ended(os.waitstatus_to_exitcode(status), *texts)
 
 
