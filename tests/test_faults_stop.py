@@ -20,6 +20,7 @@ from agsm_bench.training.log import LOG_FILE
 from agsm_bench.training.state import STATE_FILE, stored_step
 
 GO_ON = "Run the same command to go on."
+SLOW = pytest.mark.slow
 AT_ONCE = {"agsm_bench.stopping:SAME": 0}
 """Two signals are two, however near."""
 
@@ -43,7 +44,9 @@ def change(scene: Scene, word: str, number: int) -> int:
     return [n for n, line in enumerate(scene.unbroken.ended.notes.splitlines(), 1) if word in line][number]
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
+@pytest.mark.parametrize(
+    "name", ["SIGTERM", "SIGUSR1", pytest.param("SIGINT", marks=SLOW), pytest.param("SIGHUP", marks=SLOW)]
+)
 def test_a_training_keeps_the_step_that_it_is_at(scenes: Scenes, name: str) -> None:
     scene, number = scenes["unsaved"], getattr(signal, name)
     folder = scene.prepared(name)
@@ -70,7 +73,7 @@ def test_a_signal_twice_is_one_and_a_second_one_ends_a_training_at_once(scenes: 
     goes_on(scene, folder)
 
 
-@pytest.mark.parametrize("later", [0, 1, 2])
+@pytest.mark.parametrize("later", [0, pytest.param(1, marks=SLOW), pytest.param(2, marks=SLOW)])
 def test_a_second_signal_while_a_training_is_saved(scenes: Scenes, later: int) -> None:
     scene = scenes["unsaved"]
     first, saved = change(scene, LOG_FILE, 3), change(scene, LOG_FILE, 5)
@@ -83,6 +86,7 @@ def test_a_second_signal_while_a_training_is_saved(scenes: Scenes, later: int) -
     goes_on(scene, folder)
 
 
+@SLOW
 def test_the_last_of_several_signals_ends_at_once(scenes: Scenes) -> None:
     scene = scenes["unsaved"]
     first, folder = change(scene, LOG_FILE, 3), scene.prepared("thrice")
@@ -106,12 +110,12 @@ def interrupted(scene: Scene, count: int, seed: str) -> None:
         goes_on(scene, folder)
 
 
-@pytest.mark.parametrize("name", ["generate", "score", "get", "encode"])
+@pytest.mark.parametrize("name", ["generate", "encode"])
 def test_an_interrupted_command_says_how_to_go_on(scenes: Scenes, name: str) -> None:
     interrupted(scenes[name], 1, name)
 
 
-@pytest.mark.slow
+@SLOW
 @pytest.mark.parametrize("name", ["train", "generate", "score", "metrics", "get", "encode"])
 def test_a_command_interrupted_anywhere_says_how_to_go_on(scenes: Scenes, name: str) -> None:
     interrupted(scenes[name], 10, f"{name} 10")
@@ -138,7 +142,7 @@ def test_interrupted_while_it_starts(tmp_path: Path, module: str) -> None:
     assert run_interrupted(tmp_path, module, "report", "--table", 1) == (130, f"agsm-bench: Interrupted. {GO_ON}\n")
 
 
-@pytest.mark.slow
+@SLOW
 @pytest.mark.parametrize(
     "module", ["torch", "torch._C", "numpy", "torch.nn", "diffusers", "transformers", "accelerate"]
 )
@@ -159,7 +163,7 @@ def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> No
         time.sleep(0.05)
 
 
-@pytest.mark.slow
+@SLOW
 @pytest.mark.parametrize("everyone", [True, False], ids=["srun", "batch"])
 def test_a_training_of_several_processes_is_saved_by_all(scenes: Scenes, tmp_path: Path, everyone: bool) -> None:
     """SLURM signals all processes of a step, or torchrun alone, which passes it on; then one goes on alone."""
@@ -182,7 +186,7 @@ def told_apart(folder: Path) -> dict[str, object]:
     return {"config.json": tree(folder / "tokens")["config.json"]}
 
 
-@pytest.mark.slow
+@SLOW
 def test_an_evaluation_of_several_processes_goes_on(scenes: Scenes, tmp_path: Path) -> None:
     process = typed(tmp_path, *TORCHRUN, *GENERATE, "--steps", 20)
     wait_for(lambda: len([*tmp_path.rglob("*.png")]) > 1, process)
@@ -198,7 +202,7 @@ def test_an_evaluation_of_several_processes_goes_on(scenes: Scenes, tmp_path: Pa
     )
 
 
-@pytest.mark.slow
+@SLOW
 @pytest.mark.parametrize("everyone", [True, False], ids=["terminal", "batch"])
 def test_reproduce_ends_with_its_jobs(project: Path, everyone: bool) -> None:
     """Ctrl-C reaches the jobs, too; SIGTERM of a batch script only the call: either way a training saves its step."""
