@@ -86,9 +86,11 @@ def _typed(name: str) -> str:
 def _parsed(name: str, value: Any, hint: Any) -> Any:
     """The text of a number as one; whole numbers for decimal ones, as JSON gives them."""
     kind = next((kind for kind in (int, float) if hint in (kind, kind | None)), None)
-    if kind is None or isinstance(value, kind):
+    if kind is None or (isinstance(value, kind) and not isinstance(value, bool)):
         return value
     try:
+        if isinstance(value, bool):
+            raise ValueError("true or false")
         if kind is int and float(value) != int(float(value)):
             raise ValueError("a part of a whole number")
         return kind(value)
