@@ -17,10 +17,11 @@ T = TypeVar("T")
 
 DAMAGED = (
     *(OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, EOFError),
-    *(RuntimeError, SyntaxError, TokenError, BadZipFile, ZlibError),
+    *(RuntimeError, SystemError, SyntaxError, TokenError, BadZipFile, ZlibError),
 )
 """What the libraries and our own checks raise for contents that are not as they were written. RuntimeError: JSON nested
-too deep, torch's readers, encrypted zips; SyntaxError: Pillow's and NumPy's headers, TokenError: NumPy's."""
+too deep, torch's readers, encrypted zips; SyntaxError: Pillow's and NumPy's headers; TokenError and SystemError:
+NumPy's."""
 LONGEST = 200
 """Characters of a reason: some libraries repeat the contents."""
 

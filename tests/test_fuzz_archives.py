@@ -60,8 +60,18 @@ def written(data: bytes) -> Callable[[Path], Path]:
     return make
 
 
+def nameless(_: bytes) -> bytes:
+    """A zip with a file without a name."""
+    stream = io.BytesIO(zipped())
+    with zipfile.ZipFile(stream, "a") as archive:
+        info = zipfile.ZipInfo("x")
+        info.filename = ""
+        archive.writestr(info, b"")
+    return stream.getvalue()
+
+
 KINDS = [
-    Kind("zip", written(zipped()), read_archive, "zip"),
+    Kind("zip", written(zipped()), read_archive, "zip", (nameless,)),
     Kind("zip, stored", written(zipped(zipfile.ZIP_STORED)), read_archive, "zip"),
     Kind("zip, lzma", written(zipped(zipfile.ZIP_LZMA)), read_archive),
     Kind("tar", written(tarred()), read_archive),

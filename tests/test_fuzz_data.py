@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from coco_tiny import write_coco
-from fuzzing import FEW, MANY, Kind, fuzz, nested
+from fuzzing import FEW, MANY, Kind, fuzz, nested, swap
 from PIL import Image
 
 from agsm_bench import pie
@@ -287,7 +287,7 @@ KINDS = [
     Kind("preferences", make_preferences, read_pairs, "jsonl", (nested,)),
     Kind("recipe", make_recipe, read_pairs, "json", (nested,)),
     Kind("statistics", make_statistics, read_statistics, "zip"),
-    Kind("latents", make_latents, read_latents, "safetensors"),
+    Kind("latents", make_latents, read_latents, "safetensors", (swap('"shape":[4,2,2]', '"shape":[2,4,2]'),)),
     Kind("record of latents", make_claim, read_latents, "json", (nested,)),
     Kind("index of a pipeline", make_pipeline(INDEX), partial(read_pipeline, 0), "json", (nested,)),
     Kind("index of shards", make_pipeline(INDEX_OF_SHARDS), partial(read_pipeline, 1), "json", (nested,)),

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from fuzzing import FEW, MANY, Kind, fuzz, nested
+from fuzzing import FEW, MANY, Kind, fuzz, nested, swap
 
 from agsm_bench.report import figure_files, figures, fills
 from agsm_bench.report.claims import load_claims
@@ -63,8 +63,10 @@ def read_figure(name: str, path: Path) -> None:
     figure_files.title(name)
 
 
+endless = swap('"caption": "', f'"caption": "{"x" * 100_000}')
+letters = swap('"notes": ', f'"notes": "{"x" * 100_000}", "old": ')
 KINDS = [
-    Kind("published table", part("paper/table_01.json"), partial(read_table, 1), "json", (nested,)),
+    Kind("published table", part("paper/table_01.json"), partial(read_table, 1), "json", (nested, endless, letters)),
     Kind("published settings", part("paper/table_13.json"), partial(read_table, 13), "json", (nested,)),
     Kind("fills of a table", part("tables/table_06.toml"), partial(read_table, 6), "toml", (nested,)),
     Kind("columns", part("tables/columns.toml"), partial(read_table, 1), "toml"),

@@ -143,7 +143,7 @@ def write(path: Path, means: Mapping[str, Tensor]) -> None:
     """Writes a file of latents [c, h, w] by their keys, atomically; equal latents give equal bytes."""
     from safetensors.torch import save
 
-    checksums = {key: checksum(mean) for key, mean in sorted(means.items())}
+    checksums = {key: _described(mean) for key, mean in sorted(means.items())}
     # one entry: the library writes several in any order
     write_atomically(path, save(dict(means), metadata={"sha256": json.dumps(checksums)}))
 
@@ -157,7 +157,7 @@ def read(path: Path, keys: Iterable[str]) -> dict[str, Tensor]:
     with _opened(path) as stored:
         means: dict[str, Tensor] = {key: stored.get_tensor(key) for key in keys}
         checksums = json.loads(stored.metadata()["sha256"])
-        if any(checksum(mean) != checksums[key] for key, mean in means.items()):
+        if any(checksums[key] not in (_described(mean), checksum(mean)) for key, mean in means.items()):
             raise ValueError("a checksum does not match")
     return means
 
@@ -187,6 +187,11 @@ def _opened(path: Path) -> Iterator[Any]:
         raise MissingError(
             f"{path} is damaged ({why(error)}).", "Run the same agsm-bench data encode again: it mends what is damaged."
         ) from error
+
+
+def _described(mean: Tensor) -> str:
+    """Checksum, type and shape; files of earlier versions have the checksum alone."""
+    return f"{checksum(mean)} {mean.dtype} {list(mean.shape)}"
 
 
 def checksum(mean: Tensor) -> str:

@@ -21,9 +21,10 @@ from agsm_bench.errors import MissingError, UserError
 
 BROKEN = (
     *(zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError),
-    *(UnicodeError, RuntimeError, OSError),
+    *(UnicodeError, RuntimeError, OSError, LookupError, MemoryError),
 )
-"""What the standard library raises for damaged archives: RuntimeError for encrypted ones, OSError for gzip, bzip2."""
+"""What the standard library raises for damaged archives: RuntimeError for encrypted ones, OSError for gzip, bzip2,
+LookupError for a file without a name, MemoryError for LZMA that asks for gigabytes."""
 NAMES = {None, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL, errno.EILSEQ}
 """Numbers of an OSError for which the archive is to blame, not the disk."""
 

@@ -33,6 +33,8 @@ from agsm_bench.report.settings import used_settings
 from agsm_bench.types import Domain
 
 NUMBERS = range(1, 14)
+LONGEST = 5000
+"""Characters of a caption or note: a terminal's lines are broken in the square of the time."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,8 @@ def load_paper(number: int) -> PaperTable:
     path = results_dir() / "paper" / f"table_{number:02d}.json"
     with readable(path):
         data = checked(json.loads(path.read_text(encoding="utf-8")))
+        if isinstance(data["notes"], str) or any(len(text) > LONGEST for text in (data["caption"], *data["notes"])):
+            raise ValueError("its notes are no list, or a text is endless")
         sections = map(_section, data["sections"])
         return conforming(PaperTable(data["number"], data["caption"], tuple(sections), tuple(data["notes"])))
 
