@@ -38,14 +38,19 @@ def check_there(file: Path) -> None:
 def saved_whole(folder: Path) -> Iterator[Path]:
     """An empty folder for a library to save into, whose files are then moved to `folder`, each of them whole.
 
-    safetensors first writes under a random name beside the file: a kill would leave that for good.
+    safetensors first writes under a random name beside the file: a kill would leave that for good. Its files are
+    for their owner alone, too; here they get the permissions that any other file gets.
     """
     scratch = folder / ".saving"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
+        (scratch / ".mode").touch()
+        mode = (scratch / ".mode").stat().st_mode
+        (scratch / ".mode").unlink()
         yield scratch
         for path in [path for path in sorted(scratch.rglob("*")) if path.is_file()]:
+            path.chmod(mode)
             place = folder / path.relative_to(scratch)
             place.parent.mkdir(exist_ok=True)
             os.replace(path, place)

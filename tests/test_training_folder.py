@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,12 @@ def test_a_folder_of_another_configuration_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"batch was 4, now 2.*--out"):
         run(tmp_path, steps=1, batch=2)
     assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_whoever_may_read_the_tokens_may_read_the_state(tmp_path: Path) -> None:
+    tokens = run(tmp_path, steps=1)
+    assert (tmp_path / STATE_FILE).stat().st_mode == tokens.stat().st_mode
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
