@@ -126,7 +126,14 @@ def points(random: Random, changes: int, seconds: float) -> Iterator[Point]:
             yield Point(random.randint(1, changes), torn)
 
 
+def _heed_signals() -> None:
+    """Who runs the tests may ignore them, as `nohup` does, and so would the commands."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def _serve() -> None:
+    _heed_signals()
     for name in IMPORTS:
         import_module(name)
     for line in sys.stdin:
@@ -182,6 +189,7 @@ def environment(folder: Path, points: Sequence[Point] = (), word: str = "", **sm
 
 def arm_by_environment() -> None:
     """What `environment` asks for."""
+    _heed_signals()
     asked = json.loads(os.environ["KILL_POINTS"])
     request = Request(**asked | {"points": [Point(**point) for point in asked["points"]]})
     (word,) = request.arguments

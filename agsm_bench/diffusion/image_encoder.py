@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agsm_bench.one_kernel import use_one_kernel
+
 
 class ImageEncoder:
     """A VAE at work on a device.
@@ -20,6 +22,7 @@ class ImageEncoder:
     """
 
     def __init__(self, vae: Any, device: torch.device | str) -> None:
+        use_one_kernel(vae)
         self.vae, self.device = vae, torch.device(device)
 
     @torch.no_grad()

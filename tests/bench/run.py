@@ -54,11 +54,11 @@ def machine() -> dict[str, Any]:
 
 def main() -> None:
     path = RESULTS / "bench.json"
-    kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for script in sys.argv[1:] or SCRIPTS:
         found = in_a_process(script)
         for line in found:
             print(line.line(), flush=True)
+        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         said = provenance("cpu") | {"command": f"python tests/bench/run.py {script}", "machine": machine()}
         kept[script] = {"measured": [asdict(line) for line in found], "provenance": said}
         path.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
