@@ -20,7 +20,7 @@ from agsm_bench.errors import UserError
 from agsm_bench.plugins import load, names
 
 pytestmark = pytest.mark.usefixtures("no_fsync")
-FEW, MANY = range(4), range(300)
+FEW, MANY = range(15), range(300)
 ODD = (
     "",
     " ",
