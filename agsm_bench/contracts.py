@@ -159,7 +159,7 @@ class Backbone:
     """What its models are called, by component, whether they are on this machine or not: hub ids, folders, files."""
     load_encoder: Callable[[], ImageEncoder] | None = None
     """The VAE alone, as `load` has it; None where pictures are drawn, and their latents not kept."""
-    batch_size: int = 64
+    batch_size: int = 32
     """Images at once, a choice of ours: it changes the speed and the memory, not the images."""
     device: Callable[[], str] = lambda: "cpu"
     """Where it runs, for a run's record."""

@@ -33,7 +33,7 @@ COMMANDS: dict[str, tuple[list[str], float | None]] = {
 """On the 200 runs, with the seconds that they may take."""
 IMAGES = (100, 1000, 5000)
 FLAT = 1.15
-"""Ratio of peak memory to that of the fewest images; batches are full from 64 images on."""
+"""Ratio of peak memory to that of the fewest images; batches are full from 32 images on."""
 
 
 def call(arguments: list[str], folder: Path) -> tuple[float, float]:

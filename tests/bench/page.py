@@ -42,6 +42,7 @@ def table(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def number(line: Measured) -> str:
-    """Three digits and the unit."""
-    digits = f"{line.value:.3g}" if abs(line.value) < 1000 else f"{line.value:,.0f}"
-    return digits if line.unit == "ratio" else f"{digits} {line.unit}"
+    """With its unit."""
+    if line.unit == "ratio":
+        return f"{line.value:.3f}"
+    return f"{line.value:.3g} {line.unit}" if abs(line.value) < 1000 else f"{line.value:,.0f} {line.unit}"
