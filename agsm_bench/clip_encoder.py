@@ -75,7 +75,7 @@ class ClipEncoder:
     @property
     def scale(self) -> float:
         """exp of the learnt `logit_scale`."""
-        return float(self._model.logit_scale.exp())
+        return float(self._model.logit_scale.detach().exp())
 
     @property
     def size(self) -> int:

@@ -75,7 +75,7 @@ def ended(folder: Path) -> bool:
 def test_reproduce_killed_at_25_points_ends_with_the_table(reproducing: Scene) -> None:
     """The call itself at a random time; what it had started ends with it, and does not fight with the next call."""
     random, unbroken = Random("reproduce"), reproducing.unbroken
-    folder, killed = reproducing.prepared("killed-0"), 0
+    folder, killed, ends = reproducing.prepared("killed-0"), 0, 0
     while killed < 25:
         point = Point(seconds=random.uniform(0.1, unbroken.seconds * 0.8), signal=signal.SIGALRM)
         result = reproducing.run(folder, point)
@@ -85,7 +85,8 @@ def test_reproduce_killed_at_25_points_ends_with_the_table(reproducing: Scene) -
             assert (result.code, result.out) == (0, unbroken.ended.out), result.err
             assert not difference(tree(folder), unbroken.tree)
             assert ended(folder)
-            folder = reproducing.prepared(f"killed-{killed}")
+            ends += 1
+            folder = reproducing.prepared(f"killed-{ends}")
     assert ended(folder)
 
 
