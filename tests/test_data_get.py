@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import Cli
 from data_server import Site, served, zipped
+from faults import mounted
 
 from agsm_bench.data import download, table
 from agsm_bench.data.places import folder_of, part_of, record_of, state
@@ -52,6 +53,18 @@ def refused(result: tuple[int, str, str], code: int, *words: str) -> None:
     assert "Traceback" not in result[2]
     for word in words:
         assert word in lines[0]
+
+
+def test_on_a_full_disk_it_goes_on_as_room_is_made(cli: Cli, site: Site, tmp_path: Path) -> None:
+    with mounted(tmp_path / "data", "1m") as disk:
+        for tries in range(40):
+            disk.leave(4096 * tries)
+            result = cli("data", "get", "tiny")
+            if result[0] == 0:
+                break
+            refused(result, 2, str(disk.root), "AGSM_BENCH_DATA")
+        assert tries > 2
+        assert is_whole()
 
 
 def test_a_dataset_is_got_once(cli: Cli, site: Site) -> None:
