@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import Cli
 
-from agsm_bench.errors import MissingError
+from agsm_bench.errors import MissingError, UserError
+from agsm_bench.locking import alone
 from agsm_bench.scoring.download import get
 from agsm_bench.weight_files import WeightFile, are_there, find, version_of
 
@@ -98,7 +99,18 @@ def test_a_download_is_checked_and_done_once(server: str, torch_home: Path) -> N
     ):
         with pytest.raises(MissingError, match=words):
             get(wrong)
-        assert [path.name for path in torch_home.iterdir()] == ["net.pth"]
+        assert [path.name for path in torch_home.glob("[!.]*")] == ["net.pth"]
+
+
+def test_two_do_not_download_a_file_at_once(server: str, torch_home: Path) -> None:
+    weight = WeightFile("net.pth", url=f"{server}/net.pth", sha256=DIGEST)
+    torch_home.mkdir(parents=True)
+    with (
+        alone(torch_home / ".net.pth.lock", "net.pth"),
+        pytest.raises(UserError, match=r"net.pth is being written by process \d+"),
+    ):
+        get(weight)
+    assert get(weight).read_bytes() == CONTENTS
 
 
 def test_get_says_what_it_cannot(cli: Cli) -> None:

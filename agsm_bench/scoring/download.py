@@ -10,6 +10,7 @@ from agsm_bench.data.places import ShowProgress
 from agsm_bench.errors import MissingError, UserError
 from agsm_bench.faults import UNWRITABLE, advice
 from agsm_bench.identity import read_hash
+from agsm_bench.locking import alone
 from agsm_bench.scoring.selection import checked_names
 from agsm_bench.weight_files import WeightFile, checkpoints_folder
 
@@ -28,13 +29,14 @@ def get(weight: WeightFile, show: ShowProgress = lambda *_: None) -> Path:
 
     Raises:
         MissingError: it cannot be reached, or is another file by now.
+        UserError: another process gets it, or there is no room.
     """
     there = weight.located()
     if there is not None:
         return there
     try:
         return _from_hub(weight) if weight.repo else _from_web(weight, show)
-    except MissingError:
+    except UserError:
         raise
     except Exception as error:  # hub, HTTP and socket libraries have dozens of their own
         reason = str(error).strip().partition("\n")[0]
@@ -66,14 +68,16 @@ def _from_web(weight: WeightFile, show: ShowProgress) -> Path:
     if weight.url is None:
         raise MissingError(f"{weight.file} is at no address that is known.", f"Put it into {checkpoints_folder()}.")
     path = checkpoints_folder() / weight.file
-    part = path.with_name(f"{path.name}.part")
-    download(weight.url, part, size_of(weight.url), show)
-    expected = weight.sha256 or ""
-    if not (found := read_hash(part)).startswith(expected):
-        part.unlink()
-        raise MissingError(
-            f"{weight.url} is another file by now: its SHA-256 begins with {found[:8]}, not with {expected[:8]}.",
-            f"Put {weight.file} into {path.parent} yourself.",
-        )
-    part.replace(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with alone(path.with_name(f".{path.name}.lock"), path, "Wait until it ends."):
+        part = path.with_name(f"{path.name}.part")
+        download(weight.url, part, size_of(weight.url), show)
+        expected = weight.sha256 or ""
+        if not (found := read_hash(part)).startswith(expected):
+            part.unlink()
+            raise MissingError(
+                f"{weight.url} is another file by now: its SHA-256 begins with {found[:8]}, not with {expected[:8]}.",
+                f"Put {weight.file} into {path.parent} yourself.",
+            )
+        part.replace(path)
     return path
