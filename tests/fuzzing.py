@@ -10,7 +10,7 @@ import resource
 import signal
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from random import Random
 from typing import Any
 
 import psutil
+import pytest
 from mutations import DEEP, Form, mutate
 
 from agsm_bench.errors import ExitCode, UserError
@@ -77,8 +78,17 @@ class HangError(BaseException):
     """Reading took too long; no `except Exception` is to swallow it."""
 
 
-def fuzz(kind: Kind, folder: Path, numbers: Iterable[int]) -> None:
+def damaging(kinds: Sequence[Kind]) -> pytest.MarkDecorator:
+    """Gives a test each kind with the numbers of its damaged files: a few, and in the slow suite many."""
+    few = [pytest.param(kind, FEW, id=kind.name) for kind in kinds]
+    many = [pytest.param(kind, MANY, id=f"{kind.name}-many", marks=pytest.mark.slow) for kind in kinds]
+    return pytest.mark.parametrize(("kind", "numbers"), [*few, *many])
+
+
+def fuzz(kind: Kind, scratch: Path, numbers: Iterable[int]) -> None:
     """Damages the valid file in as many ways, and asserts that each is read or refused, and that nothing is lost."""
+    folder = scratch / "in"
+    folder.mkdir()
     found = list(failures(kind, folder, numbers))
     different = {failure.words: failure for failure in found}
     assert not found, f"{len(found)} failures of {kind.name}\n" + "\n\n".join(map(str, different.values()))

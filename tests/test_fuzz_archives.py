@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from fuzzing import FEW, MANY, Kind, fuzz, refused
+from fuzzing import Kind, damaging, fuzz, refused
 
 from agsm_bench.data.unpack import unpack
 
@@ -80,20 +80,11 @@ KINDS = [
     Kind("tar.bz2", written(tarred("bz2")), read_archive),
     Kind("tar.xz", written(tarred("xz")), read_archive),
 ]
-kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 
-@kinds
-def test_damaged_files_are_read_or_refused(kind: Kind, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    fuzz(kind, tmp_path / "in", FEW)
-
-
-@pytest.mark.slow
-@kinds
-def test_many_damaged_files_are_read_or_refused(kind: Kind, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    fuzz(kind, tmp_path / "in", MANY)
+@damaging(KINDS)
+def test_damaged_files_are_read_or_refused(kind: Kind, numbers: range, tmp_path: Path) -> None:
+    fuzz(kind, tmp_path, numbers)
 
 
 ZEROS = bytes(2**27)

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from coco_tiny import write_coco
-from fuzzing import FEW, MANY, Kind, fuzz, nested, swap
+from fuzzing import Kind, damaging, fuzz, nested, swap
 from PIL import Image
 
 from agsm_bench import pie
@@ -295,17 +295,8 @@ KINDS = [
     Kind("vocabulary", make_vocabulary("vocab.json"), read_vocabulary, "json", (nested,)),
     Kind("merges", make_vocabulary("merges.txt"), read_vocabulary),
 ]
-kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 
-@kinds
-def test_damaged_files_are_read_or_refused(kind: Kind, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    fuzz(kind, tmp_path / "in", FEW)
-
-
-@pytest.mark.slow
-@kinds
-def test_many_damaged_files_are_read_or_refused(kind: Kind, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    fuzz(kind, tmp_path / "in", MANY)
+@damaging(KINDS)
+def test_damaged_files_are_read_or_refused(kind: Kind, numbers: range, tmp_path: Path) -> None:
+    fuzz(kind, tmp_path, numbers)

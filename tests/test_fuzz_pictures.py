@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
-from fuzzing import FEW, MANY, Kind, fuzz
+from fuzzing import Kind, damaging, fuzz
 from metric_pictures import picture
 from PIL import Image
 
@@ -98,17 +97,8 @@ KINDS = [
     Kind("tiff, floats", saved("tiff", "F"), read_everywhere),
     Kind("bmp", saved("bmp"), read_everywhere),
 ]
-kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 
-@kinds
-def test_damaged_files_are_read_or_refused(kind: Kind, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    fuzz(kind, tmp_path / "in", FEW)
-
-
-@pytest.mark.slow
-@kinds
-def test_many_damaged_files_are_read_or_refused(kind: Kind, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    fuzz(kind, tmp_path / "in", MANY)
+@damaging(KINDS)
+def test_damaged_files_are_read_or_refused(kind: Kind, numbers: range, tmp_path: Path) -> None:
+    fuzz(kind, tmp_path, numbers)

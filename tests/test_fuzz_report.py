@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from fuzzing import FEW, MANY, Kind, fuzz, nested, swap
+from fuzzing import Kind, damaging, fuzz, nested, swap
 
 from agsm_bench.report import figure_files, figures, fills
 from agsm_bench.report.claims import load_claims
@@ -76,17 +76,8 @@ KINDS = [
     Kind("figure of tasks", part("tables/figure_geneval.toml"), partial(read_figure, "geneval"), "toml"),
     Kind("figure of ablations", part("tables/figure_ablations.toml"), partial(read_figure, "ablations"), "toml"),
 ]
-kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 
-@kinds
-def test_damaged_files_are_read_or_refused(kind: Kind, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    fuzz(kind, tmp_path / "in", FEW)
-
-
-@pytest.mark.slow
-@kinds
-def test_many_damaged_files_are_read_or_refused(kind: Kind, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    fuzz(kind, tmp_path / "in", MANY)
+@damaging(KINDS)
+def test_damaged_files_are_read_or_refused(kind: Kind, numbers: range, tmp_path: Path) -> None:
+    fuzz(kind, tmp_path, numbers)

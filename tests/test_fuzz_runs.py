@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from comparing import CORRECT, UNITS, result
-from fuzzing import FEW, MANY, Kind, fuzz, nested, swap
+from fuzzing import Kind, damaging, fuzz, nested, swap
 from paired_runs import make_run, spread
 from view_runs import make_kept
 
@@ -197,17 +197,8 @@ KINDS = [
     Kind("baseline", make_baseline, read_kept_baseline, "json", (nested,)),
     Kind("copy of scores", make_copy_of_scores, read_page, "csv", (swap("00000/0000", LONG),)),
 ]
-kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 
-@kinds
-def test_damaged_files_are_read_or_refused(kind: Kind, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    fuzz(kind, tmp_path / "in", FEW)
-
-
-@pytest.mark.slow
-@kinds
-def test_many_damaged_files_are_read_or_refused(kind: Kind, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    fuzz(kind, tmp_path / "in", MANY)
+@damaging(KINDS)
+def test_damaged_files_are_read_or_refused(kind: Kind, numbers: range, tmp_path: Path) -> None:
+    fuzz(kind, tmp_path, numbers)

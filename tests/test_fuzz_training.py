@@ -9,9 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
-from fuzzing import FEW, MANY, Kind, fuzz, nested, swap
+from fuzzing import Kind, damaging, fuzz, nested, swap
 from torch import nn
 from variant_runs import write_variant
 
@@ -212,17 +211,8 @@ KINDS = [
         (swap('"shape":[2]', '"shape":[[]'), swap('"shape":[2]', '"shape":["]')),
     ),
 ]
-kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 
-@kinds
-def test_damaged_files_are_read_or_refused(kind: Kind, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    fuzz(kind, tmp_path / "in", FEW)
-
-
-@pytest.mark.slow
-@kinds
-def test_many_damaged_files_are_read_or_refused(kind: Kind, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    fuzz(kind, tmp_path / "in", MANY)
+@damaging(KINDS)
+def test_damaged_files_are_read_or_refused(kind: Kind, numbers: range, tmp_path: Path) -> None:
+    fuzz(kind, tmp_path, numbers)

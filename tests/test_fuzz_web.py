@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
-from fuzzing import FEW, MANY, Kind, fuzz
+from fuzzing import Kind, damaging, fuzz
 
 from agsm_bench.data import download
 from agsm_bench.unigenbench.endpoint import Endpoint, JudgeError
@@ -118,7 +118,6 @@ KINDS = [
     ),
     Kind("refusal of a judge", written(http("400 Bad Request", b'{"error": {"message": "no"}}')), read_judge),
 ]
-kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
 
 @pytest.fixture(autouse=True)
@@ -128,14 +127,6 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "TIMEOUT", 2.0)
 
 
-@kinds
-def test_damaged_answers_are_read_or_refused(kind: Kind, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    fuzz(kind, tmp_path / "in", FEW)
-
-
-@pytest.mark.slow
-@kinds
-def test_many_damaged_answers_are_read_or_refused(kind: Kind, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    fuzz(kind, tmp_path / "in", MANY)
+@damaging(KINDS)
+def test_damaged_answers_are_read_or_refused(kind: Kind, numbers: range, tmp_path: Path) -> None:
+    fuzz(kind, tmp_path, numbers)
