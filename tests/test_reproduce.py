@@ -98,8 +98,12 @@ def test_a_failure_reaches_what_needs_it_by_way_of_others() -> None:
 
 
 def test_what_is_done_is_not_run() -> None:
-    _, states = run([job("train", say("train"), done=True), job("eval", say("eval"), needs=["train"])], 2)
+    done = job("train", say("train"), done=True)
+    log_file(done).parent.mkdir(parents=True, exist_ok=True)
+    log_file(done).write_text("of a call that was killed then")
+    _, states = run([done, job("eval", say("eval"), needs=["train"])], 2)
     assert said() == ["eval"]
+    assert not log_file(done).exists()
     assert (states[0].done, states[0].total) == (1, 2)
 
 

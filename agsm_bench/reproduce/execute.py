@@ -68,6 +68,9 @@ def execute(jobs: Sequence[Job], slots: int, notice: Notice, command: Sequence[s
         notice: hears of the progress.
         command: what a job's arguments are given to; it is to end when its standard input does.
     """
+    for job in jobs:
+        if job.done:  # a call that was killed while the job ended has left it
+            log_file(job).unlink(missing_ok=True)
     execution = Execution(list(jobs), slots, notice, command)
     with ExitStack() as stack:
         stack.callback(execution.stop)
